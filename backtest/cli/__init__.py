@@ -1,0 +1,119 @@
+"""The `unwind` command.
+
+One file a verb. A verb's module is imported only when the verb runs (or when an unknown verb is
+looked up among them), and a verb imports what is heavy inside its function: `unwind --help` answers
+at once.
+
+To add a verb: write `backtest/cli/<verb>.py` with one function (its docstring is the help), then
+add a line to `VERBS` here. A verb returns nothing, or its exit code.
+
+Exit codes: 0 done, 1 done and something was found (a check), 2 a mistake the user can mend,
+130 interrupted. `UNWIND_DEBUG=1` shows tracebacks.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from data.errors import UnwindError
+
+Verb = tuple[str, str, str]  # name, "module:function", the line in the list of verbs
+
+VERBS: tuple[Verb, ...] = (
+    ("demo", "backtest.cli.demo:demo", "See it work: seeded data, no network, no keys."),
+    ("status", "backtest.cli.status:status", "What the store holds, and since when."),
+    ("schema", "backtest.cli.schema:schema", "Every table and column, with units."),
+    ("export", "backtest.cli.export:export", "Write stored data to files."),
+    ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),
+    ("lab", "backtest.cli.lab:lab", "Open JupyterLab on the notebooks."),
+)
+
+GROUPS: dict[str, tuple[str, tuple[Verb, ...]]] = {
+    "import": (
+        "Bring data that you have into the store.",
+        (
+            ("archive", "backtest.cli.import_:archive", "An exchange's public archive files."),
+            ("file", "backtest.cli.import_:file", "A CSV or Parquet file of your own."),
+            ("tiers", "backtest.cli.import_:tiers", "Leverage and maintenance margin tiers."),
+            ("lake", "backtest.cli.import_:lake", "A folder of partitioned Parquet files."),
+        ),
+    ),
+    "check": (
+        "Look for faults before they look like profit.",
+        (("data", "backtest.cli.check:data", "Gaps, duplicates, impossible bars, stale marks."),),
+    ),
+}
+
+
+def build_app(tokens: Sequence[str]) -> App:
+    """The command line for these tokens: nothing of a verb is imported yet."""
+    app = App(
+        name="unwind",
+        help="Backtesting and strategy research for crypto perpetual futures.",
+        version=_version,
+        help_format="plaintext",
+        suppress_keyboard_interrupt=False,
+        result_action="return_int_as_exit_code_else_zero",
+    )
+    _register(app, VERBS, tokens)
+    for name, (summary, verbs) in GROUPS.items():
+        group = App(name=name, help=summary)
+        _register(group, verbs, tokens)
+        app.command(group)
+    return app
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"unwind {version('unwind')}"
+
+
+def _register(app: App, verbs: Sequence[Verb], tokens: Sequence[str]) -> None:
+    for name, target, summary in verbs:
+        # A summary given here would replace the docstring in the verb's own --help.
+        app.command(target, name=name, help=None if name in tokens else summary)
+
+
+def main(tokens: Sequence[str] | None = None) -> int:
+    """Run one command line; the exit code."""
+    try:
+        code = _run(list(sys.argv[1:] if tokens is None else tokens))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _reader_left()
+    return code
+
+
+def _run(tokens: list[str]) -> int:
+    try:
+        return int(build_app(tokens)(tokens, exit_on_error=False))
+    except CycloptsError:  # printed already
+        return 2
+    except UnwindError as error:
+        return _complain(str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except OSError as error:
+        if error.filename is None or error.strerror is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}", 2)
+
+
+def _complain(message: str, code: int) -> int:
+    if os.environ.get("UNWIND_DEBUG", "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exc()
+    print(f"unwind: {message}", file=sys.stderr)
+    return code
+
+
+def _reader_left() -> int:
+    """`unwind ... | head`: say nothing, neither now nor when Python flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
