@@ -1,8 +1,9 @@
 """The store as a folder of Parquet: many machines can read one lake.
 
 Layout: `venue=binance/table=candles/symbol=BTC%2FUSDT%3AUSDT/month=2024-01/part.parquet`; tables without a symbol or
-a time in their key leave that level out. Files keep every column, so any Parquet reader can use them. `unwind-lake.json` at
-the top names the schema version; it is written last, so that a half-written folder is not taken for a whole one.
+a time in their key leave that level out. Files keep every column, so any Parquet reader can use them.
+`unwind-lake.json` at the top names the schema version; it is written last, so that a half-written folder is not taken
+for a whole one.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from data import sql
+from data import clock, sql
 from data.errors import NotFound, StoreNotWritable, StoreVersion
 from data.reading import filters
 from data.rows import Batch, Col, Origin, Rows, Scan, Time, Written, sha256_of
@@ -58,6 +59,7 @@ def export(
     except OSError as problem:
         raise StoreNotWritable(f"{folder} cannot be written: {problem.strerror}") from None
     counts = {t.name: n for t in chosen if (n := _export_table(con, t, folder, venue, symbol, start, end))}
+    _export_ingests(con, folder, [t.name for t in chosen], venue, symbol, start, end)
     (folder / _MARK).write_text(json.dumps({"schema_version": SCHEMA_VERSION, "rows": counts}, indent=1) + "\n")
     return counts
 
@@ -88,6 +90,35 @@ def _export_table(
         )
     row = sql.one(con, f"SELECT count(*) FROM {source}", params)
     return int(row[0]) if row else 0
+
+
+def _export_ingests(
+    con: Connection, folder: Path, tables: Sequence[str], venue: str | None, symbol: str | None, start: Any, end: Any
+) -> None:
+    """Provenance of the tables exported. What an origin covers is cut to the selection: the rest is not in the lake."""
+    clauses, params = [f"table_name IN ({', '.join(map(sql.text, tables))})"], []
+    covers = {"covers_from": "covers_from", "covers_to": "covers_to"}
+    names = "symbols"
+    if venue is not None:
+        clauses.append("coalesce(venue, ?) = ?")
+        params += [venue, venue]
+    if symbol is not None:
+        clauses.append("(symbols IS NULL OR list_contains(symbols, ?))")
+        params.append(symbol)
+        names = f"[{sql.text(symbol)}]"
+    if start is not None:
+        covers["covers_from"] = f"greatest(covers_from, {sql.literal(clock.naive(clock.moment(start)))})"
+    if end is not None:
+        covers["covers_to"] = f"least(covers_to, {sql.literal(clock.naive(clock.moment(end)))})"
+    replaced = ", ".join(f"{v} AS {k}" for k, v in covers.items())
+    target = folder / "table=ingests" / "part.parquet"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    con.execute(
+        f"COPY (SELECT * REPLACE ({replaced}, {names} AS symbols) FROM ingests WHERE {' AND '.join(clauses)} ORDER "
+        "BY id) "
+        f"TO {sql.text(str(target))} (FORMAT parquet)",
+        params,
+    )
 
 
 def _place(t: Table, levels: Sequence[str], by_month: bool, part: Sequence[str]) -> Path:
@@ -139,4 +170,32 @@ def import_into(store: Store, folder: Path) -> Written:
                 continue
             columns = {c.name: Time(c.name) if c.kind is Kind.TIME else Col(c.name) for c in t.columns}
             total = total + store.write(Batch((Rows(t.name, Scan(path, "parquet", columns)),), (origin,)))
+    _import_coverage(store, folder)
     return total
+
+
+def _import_coverage(store: Store, folder: Path) -> None:
+    """What the lake's own origins covered, without claiming that those files were stored here."""
+    import pyarrow.parquet as pq
+
+    path = folder / "table=ingests" / "part.parquet"
+    if not path.is_file():
+        return
+    name, sha = str(path.relative_to(folder)), sha256_of(path)
+    mark = Origin("lake", name, sha, f"lake-{SCHEMA_VERSION}", rows=0, tables=("ingests",))
+    if store.stored([mark], ["ingests"]):
+        return
+    origins = [
+        Origin(
+            "lake",
+            row["origin"],
+            rows=0,
+            covers=(clock.moment(row["covers_from"]), clock.moment(row["covers_to"])),
+            symbols=None if row["symbols"] is None else tuple(row["symbols"]),
+            tables=(row["table_name"],),
+            venue=row["venue"] or "",
+        )
+        for row in pq.read_table(path).to_pylist()
+        if row["covers_from"] is not None and row["covers_to"] is not None and row["covers_from"] < row["covers_to"]
+    ]
+    store.write(Batch((), (mark, *origins)))

@@ -1,8 +1,8 @@
 """Versions of the store's schema, and the way from one to the next.
 
-`meta` keeps the version in the file. A change of a table means: raise `SCHEMA_VERSION` in data.schema, and add an entry
-to `STEPS` whose statements bring a file of the version before up to date. All steps run in one transaction. The tables as
-version 1 made them are kept in tests/golden, so that a change without a step is caught.
+`meta` keeps the version in the file. A change of a table means: raise `SCHEMA_VERSION` in data.schema, and add an
+entry to `STEPS` whose statements bring a file of the version before up to date. All steps run in
+one transaction. The tables as version 1 made them are kept in tests/golden: a change without a step is caught.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ def create(con: Connection) -> None:
     con.execute("COMMIT")
 
 
-def version(con: Connection, path: str) -> int:
+def version(con: Connection, path: str) -> int | None:
+    """The schema version of a file; None when nothing has been made in it yet."""
     tables = {r[0] for r in con.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    if not tables:
+        return None
     if "meta" not in tables:
         raise StoreVersion(f"{path} is a DuckDB file but no Unwind store; name another with --db or UNWIND_DB")
     row = sql.one(con, "SELECT value FROM meta WHERE name = 'schema_version'")

@@ -1,4 +1,4 @@
-"""How rows get out: frames as of a time, and the arrays that a Market is built from.
+"""How rows get out as frames: filters, names, and what was in force at a time.
 
 Every read obeys the times of knowledge: with `as_of`, rows known at that time or later do not exist.
 """
@@ -43,7 +43,7 @@ def filters(t: Table, venue: str | None, symbol: str | None, start: Any, end: An
             clauses.append(f"{sql.name(t.time)} {compare} ?")
             params.append(clock.naive(clock.moment(when)))
     if as_of is not None:
-        clauses.append(f"{known(t)} < ?")
+        clauses.append(f"{known(t)} {'<=' if t.name == 'candles' else '<'} ?")  # a bar is known at its close
         params.append(clock.naive(clock.moment(as_of)))
     return " AND ".join(clauses), params
 

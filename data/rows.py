@@ -1,8 +1,8 @@
 """What a source hands to the store: rows of one table, and where they came from.
 
-A source yields `Batch`es. One batch is one or many *whole* files or pages, for one or several tables, and is stored in
-one transaction: all of it or nothing. Rows come as a frame that already has the schema's columns (pandas, polars, Arrow),
-or as a `Scan` of a file with a declared mapping, which the store compiles and reads without a row loop.
+A source yields `Batch`es. One batch is one or many *whole* files or pages, for one or several tables, and is stored
+in one transaction: all of it or nothing. Rows come as a frame that already has the schema's columns (pandas, polars,
+Arrow), or as a `Scan` of a file with a declared mapping, which the store compiles and reads without a row loop.
 """
 
 from __future__ import annotations

@@ -18,6 +18,8 @@ class Connection(Protocol):
 
     def unregister(self, view_name: str) -> Any: ...
 
+    def sql(self, query: str, *, params: Any = None) -> Any: ...
+
 
 def one(con: Connection, query: str, parameters: Any = None) -> Any:
     """The first row or None. Fetches all: DuckDB refuses other work on a connection with a result half read."""

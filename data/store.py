@@ -3,7 +3,7 @@
 The only module that imports duckdb. What lives here: opening, locking, versions, and the doors to the rest:
 
 * `write` (data.writing): one transaction, idempotent, later ingest wins;
-* `market` (data.reading): aligned arrays as of a time; `table`, `tiers`, `instruments`, `query` for frames;
+* `market` (data.loading): aligned arrays as of a time; `table`, `tiers`, `instruments`, `query` for frames;
 * `export`, `import_lake` (data.lake): Hive-partitioned Parquet, which `Store(folder)` also reads; `compact`.
 
 DuckDB lets one process write and shuts everybody else out meanwhile; an open reader keeps writers out. So no
@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from data import clock, lake, migrations, reading, sql, writing
+from data import clock, lake, loading, migrations, reading, sql, writing
 from data.errors import (
     BadInput,
     NotFound,
@@ -33,6 +33,7 @@ from data.errors import (
     StoreVersion,
     did_you_mean,
 )
+from data.gate import gate
 from data.schema import TABLES, table
 
 if TYPE_CHECKING:
@@ -42,7 +43,13 @@ if TYPE_CHECKING:
     from data.market import Market
     from data.rows import Batch, Origin, Written
 
-_BUSY = ("Could not set lock", "Conflicting lock", "different configuration", "being used by another process")
+_BUSY = (
+    "Could not set lock",
+    "Conflicting lock",
+    "different configuration",
+    "Unique file handle",
+    "being used by another process",
+)
 _REFUSED = ("Permission denied", "Read-only file system", "No space left", "File too large", "Cannot open file")
 _FULL = ("No space left", "File too large", "out of disk space", "could not write", "Could not write")
 
@@ -78,16 +85,24 @@ class Store:
                 lake.open_views(con, self.path)
                 yield con
             return
-        with _closing(self._connect(read_only=True)) as con, self._mapped():
-            yield con
+        with gate(self.path).reading(self.wait_s) as free:
+            self._insist(free)
+            with self._mapped(), _closing(self._connect(read_only=True)) as con:
+                yield con
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         if self.read_only:
             what = "a Parquet lake" if self.is_lake else "opened read-only"
             raise StoreNotWritable(f"{self.path} is {what}; write to a store file instead, such as Store('my.duckdb')")
-        with self._mapped(), _closing(self._connect(read_only=False)) as con:
-            yield con
+        with gate(self.path).writing(self.wait_s) as free:
+            self._insist(free)
+            with self._mapped(), _closing(self._connect(read_only=False)) as con:
+                yield con
+
+    def _insist(self, free: bool) -> None:
+        if not free:
+            raise StoreLocked(f"{self.path} is in use by another thread of this process; waited {self.wait_s:g} s")
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + self.wait_s
@@ -100,10 +115,6 @@ class Store:
             except duckdb.Error as problem:
                 if not any(word in str(problem) for word in _BUSY):
                     raise self._error(problem) from None
-                if read_only and "different configuration" in str(problem):
-                    # This process is writing in another thread: share its instance.
-                    with contextlib.suppress(duckdb.Error):
-                        return duckdb.connect(str(self.path))
                 if time.monotonic() > deadline:
                     raise StoreLocked(self._busy(str(problem))) from None
             time.sleep(pause)
@@ -160,7 +171,10 @@ class Store:
     def _check_version(self) -> None:
         with self._reading() as con:
             found = migrations.version(con, str(self.path))
-        if found == migrations.CURRENT:
+        if found is None and not self.read_only:  # killed while it was being made
+            self._create()
+            return
+        if found == migrations.CURRENT or found is None:
             return
         if found > migrations.CURRENT:
             raise StoreVersion(
@@ -275,7 +289,7 @@ class Store:
     ) -> Market:
         """Aligned arrays of one bar grid. `as_of` leaves out everything known at that time or later."""
         with self._reading() as con:
-            return reading.market(con, symbols, interval, start, end, venue=venue, as_of=as_of)
+            return loading.market(con, symbols, interval, start, end, venue, as_of)
 
     def fingerprint(self) -> dict[str, str]:
         """A hash of each table's rows, whatever their order; `ingests` is no fact of the market and left out."""

@@ -25,6 +25,7 @@ from data.sql import Connection
 
 _OLDEST = "TIMESTAMP '2009-01-03'"  # the first bitcoin block; older stamps are a wrong unit
 _YEARS_AHEAD = 50  # a simulated market may lie in the future; further is a wrong unit
+_SPACING_FROM = 8  # bars before their spacing says anything
 _WEEK_S = clock.WEEK // clock.SECOND
 _MONDAY_S = 4 * 86_400
 
@@ -223,7 +224,7 @@ def _check_spacing(con: Connection, inc: Incoming, parts: list[_Part]) -> None:
     for keys, (n, first, last) in spans.items():
         interval_s = keys[-1]
         slots = (last - first).total_seconds() / interval_s + 1
-        if n < 3 or n / slots >= 0.75:
+        if n < _SPACING_FROM or n / slots >= 0.75:
             continue
         series = " AND ".join(f"{sql.name(c)} = {sql.literal(v)}" for c, v in zip(inc.table.series, keys, strict=True))
         row = sql.one(
