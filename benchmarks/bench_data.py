@@ -70,12 +70,12 @@ def make_candles(path: Path, rows: int, options: str = "COMPRESSION zstd", chang
 
 def store_import(db: Path, file: Path) -> float:
     from data.ingest import ingest
-    from data.sources.files import mapped
+    from data.sources.files import Declared, MappedFiles
     from data.store import Store
 
     def work() -> None:
-        source = mapped([file], "candles", venue="bench", interval="1m", price="trade")
-        ingest(source, Store(db))
+        declared = Declared("candles", venue="bench", interval_s=60, constants={"price": "trade"})
+        ingest(MappedFiles([file], declared), Store(db))
 
     return seconds(work)
 
@@ -123,7 +123,7 @@ def bench_import(folder: Path, rows: int, rounds: int) -> list[tuple[str, str]]:
         ("store, first import", f"{mid['first']:.2f} s = {mid['first'] / mid['plain']:.2f}x plain (bar 2.0x)"),
     ]
     for what in ("same", "re-encoded", "one changed"):
-        out.append(
+        out.append(  # noqa: PERF401
             (
                 f"store, {what}",
                 f"{mid[what]:.2f} s = {mid[what] / mid['first']:.2f}x first (bar 1.0x), file grew {growth[what]:.1%} "
@@ -242,7 +242,8 @@ s.market(sys.argv[2], "1m", sys.argv[3], "2022-06-03")
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 m = s.market(sys.argv[2], "1m", sys.argv[3], sys.argv[4])
 after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(json.dumps([m.nbytes / 2**20, (after - before) / 2**10]))
+arrays = {id(a): a.nbytes for n in (*m.held, "ts", "present", "mark_source") for a in [getattr(m, n)]}
+print(json.dumps([sum(arrays.values()) / 2**20, (after - before) / 2**10]))
 """
     done = subprocess.run([sys.executable, "-c", code, str(db), ONE, *YEAR], check=True, capture_output=True, text=True)
     arrays, grown = json.loads(done.stdout)
@@ -269,10 +270,8 @@ def bench_market(folder: Path, rounds: int) -> list[tuple[str, str]]:
     contenders = {"plain": lambda: plain_market(db), "ours": lambda: our_market(db), "parquet": parquet}
     for work in contenders.values():
         work()
-    times = {k: [seconds(work) for _ in range(max(rounds, 9))] for k, work in contenders.items()}
-    # in turn, so that a slow moment hits all
-    times = {k: [] for k in contenders}
-    for _ in range(max(rounds, 9)):
+    times: dict[str, list[float]] = {k: [] for k in contenders}
+    for _ in range(max(rounds, 9)):  # in turn, so that a slow moment hits all
         for k, work in contenders.items():
             times[k].append(seconds(work))
     mid = {k: statistics.median(v) * 1000 for k, v in times.items()}
@@ -325,7 +324,7 @@ def make_archive(folder: Path, days: int) -> tuple[Path, Path]:
 
 def bench_archive(folder: Path, days: int, rounds: int) -> list[tuple[str, str]]:
     from data.ingest import ingest
-    from data.sources.binance_archive import BinanceArchive
+    from data.sources.binance_archive import ArchiveTree
     from data.store import Store
 
     tree, plain = make_archive(folder, days)
@@ -354,7 +353,7 @@ def bench_archive(folder: Path, days: int, rounds: int) -> list[tuple[str, str]]
     def archive() -> None:
         db = folder / "archive.duckdb"
         db.unlink(missing_ok=True)
-        ingest(BinanceArchive(tree), Store(db))
+        ingest(ArchiveTree(tree), Store(db))
 
     times: dict[str, list[float]] = {"csv": [], "ours": []}
     for _ in range(rounds):

@@ -1,7 +1,7 @@
 """Is what is stored fit to trade on? `check(store)` says what is wrong, how badly, and what to do.
 
-Error: a backtest on it is wrong. Warning: it may be, or lacks something. Info: good to know. Each check is a function of
-data.checks whose docstring is its rule; `CHECKS` names them all.
+Error: a backtest on it is wrong. Warning: it may be, or lacks something. Info: good to know. Each check is a function
+of data.checks whose docstring is its rule; `CHECKS` names them all.
 """
 
 from __future__ import annotations

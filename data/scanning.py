@@ -246,6 +246,7 @@ class _Reader:
 
     def _epoch(self, e: Time, raw: str) -> str:
         unit = e.unit
+        raw = f"CASE WHEN isfinite(CAST({raw} AS DOUBLE)) THEN {raw} END"
         if unit == "auto":
             row = sql.one(self.con, f"SELECT max(abs({raw})) FROM {self.source}")
             unit = _epoch_unit(float(row[0])) if row and row[0] is not None else "ms"
@@ -294,6 +295,14 @@ def _epoch_unit(largest: float) -> str:
 
 # ---- the tables' own rules -----------------------------------------------------------------------------------------
 
+# Exports write rows without any value where nothing was traded or measured: they say nothing and are no rows.
+_SAYS = {
+    "candles": ("open", "high", "low", "close"),
+    "open_interest": ("quantity", "value"),
+    "ratios": ("ratio", "long", "short"),
+    "depth": ("quantity", "notional"),
+    "liquidation_bars": ("long_notional", "short_notional", "long_count", "short_count"),
+}
 _FUNDING = ("raw_ts", "interval_hours")
 
 
@@ -311,10 +320,8 @@ def _complete(t: Table, lag_s: float, base: str, given: set[str]) -> str:
             fields.append(f"b.{sql.name(c.name)}")
         else:
             fields.append(f"CAST(NULL AS {c.kind.value}) AS {sql.name(c.name)}")
-    empty = ""
-    if t.name == "candles":  # a row without any price is no bar: exports write such rows where nothing traded
-        prices = [sql.name(p) for p in ("open", "high", "low", "close") if p in given]
-        empty = " WHERE NOT (" + " AND ".join(f"b.{p} IS NULL" for p in prices) + ")" if prices else ""
+    said = [f"b.{sql.name(c)} IS NOT NULL" for c in _SAYS.get(t.name, ()) if c in given]
+    empty = f" WHERE {' OR '.join(said)}" if said else ""
     return f"SELECT {', '.join(fields)}, b._row FROM ({inner}) b{empty}"
 
 

@@ -46,6 +46,8 @@ def scope(store: Store, venue: str | None = None, symbol: str | None = None) -> 
     if venue is None and symbol is None:
         return Scope()
     pairs = stored_pairs(store)
+    if not pairs:
+        return Scope(venue)
     venues = {v for v, _ in pairs}
     if venue is not None and venue not in venues:
         raise NotFound(f"nothing is stored from venue {venue!r}; {did_you_mean(venue, venues)}")

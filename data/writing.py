@@ -82,10 +82,13 @@ def _gathered(batches: Sequence[Batch]) -> list[Rows]:
     together: dict[tuple[Any, ...], list[Any]] = {}
     out: list[Rows] = []
     for rows in (r for b in batches for r in b.rows):
-        if isinstance(rows.data, Scan) or (rows.table == "funding"):  # settlement spacing is told within one file
+        if isinstance(rows.data, Scan):
             out.append(rows)
             continue
         frame = to_arrow(rows.data, rows.table)
+        if rows.table == "funding" and "interval_hours" not in (*frame.schema.names, *rows.constants):
+            out.append(rows)  # the interval is told by the spacing within one file
+            continue
         key = (
             rows.table,
             rows.lag_s,

@@ -55,10 +55,13 @@ def files_in(store: Store) -> set[str]:
 
 @pytest.mark.kill
 def test_killed_at_fifty_instants(children: tuple[IO[str], IO[str]], ingests: ModuleType, tmp_path: Path) -> None:
-    began = time.perf_counter()
-    start(children, tmp_path / "whole.duckdb")
-    assert children[1].readline() == "gone 0\n"
-    span = time.perf_counter() - began
+    spans = []
+    for _ in range(3):  # the first is slow: nothing is in memory yet
+        (tmp_path / "whole.duckdb").unlink(missing_ok=True)
+        began = time.perf_counter()
+        start(children, tmp_path / "whole.duckdb")
+        assert children[1].readline() == "gone 0\n"
+        spans.append(time.perf_counter() - began)
     whole = Store(tmp_path / "whole.duckdb").fingerprint()
 
     rng = random.Random(11)
@@ -66,7 +69,7 @@ def test_killed_at_fifty_instants(children: tuple[IO[str], IO[str]], ingests: Mo
     for i in range(INSTANTS):
         path = tmp_path / f"{i}.duckdb"
         pid = start(children, path)
-        time.sleep(rng.uniform(0.0, span))
+        time.sleep(rng.uniform(0.0, min(spans)))
         with contextlib.suppress(ProcessLookupError):  # it was quicker
             os.kill(pid, signal.SIGKILL)
         children[1].readline()

@@ -28,9 +28,10 @@ def source() -> Iterator[Batch]:
         symbol = f"S{i % 4}/USDT:USDT"
         ts = pa.array(START_US + (i // 4 * ROWS + np.arange(ROWS)) * MINUTE_US, pa.timestamp("us"))
         close = 100 + np.cumsum(rng.normal(size=ROWS)) * 0.01
-        bars = pa.table({"ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close})
-        interest = pa.table({"ts": ts, "quantity": rng.random(ROWS)})
-        key = {"venue": "v", "symbol": symbol}
+        names = pa.array([symbol] * ROWS)
+        bars = pa.table({"symbol": names, "ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close})
+        interest = pa.table({"symbol": names, "ts": ts, "quantity": rng.random(ROWS)})
+        key = {"venue": "v"}
         yield Batch(
             (
                 Rows("candles", bars, {**key, "price": "trade", "interval_s": 60}),
