@@ -3,11 +3,11 @@
 1. Files whose sha256 and recipe are stored already are skipped before they are fetched or parsed.
 2. The others are read in worker threads, a few ahead of the writer, and taken in the source's order.
 3. Whole files are packed until `transaction_rows` rows or `TRANSACTION_S` seconds have gathered; a pack is one
-   transaction.
+   transaction, written by a thread of its own while the next files are read.
 4. A pack that the store refuses is halved until the bad file stands alone: the good ones are stored, and nothing of the
    bad one.
 
-Killed at any instant, only the pack in hand is lost; the same command again skips what is stored and goes on.
+Killed at any instant, only the packs in hand are lost; the same command again skips what is stored and goes on.
 
 What a bad file does is the caller's choice. `on_bad="stop"` raises at the first one, after storing what came before.
 `on_bad="list"` is for a folder or an address with thousands of files: the good ones go in, the bad ones are listed in
@@ -30,7 +30,7 @@ from data.errors import BadInput, NotFound, SourceError, Unreachable, UnwindErro
 from data.rows import Batch, Origin, Rows, Scan, Written
 from data.sources import Item, Note, Piece, Why
 
-TRANSACTION_ROWS = 2_000_000
+TRANSACTION_ROWS = 500_000
 TRANSACTION_S = 30.0  # a slow server: store at least this often
 _LOOK_UP = 512  # files whose presence in the store is asked for at once
 _SHOWN = 10
@@ -189,8 +189,14 @@ class _Run:
     pack: list[Batch] = field(default_factory=list)
     packed_rows: int = 0
     packed_since: float = 0.0
+    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ingest-write"))
+    writing: Future[None] | None = None
 
     def take_all(self, arrivals: Iterable[_Arrival]) -> None:
+        with self.writer:
+            self._take(arrivals)
+
+    def _take(self, arrivals: Iterable[_Arrival]) -> None:
         try:
             for arrival in arrivals:
                 if arrival.batch is not None:
@@ -200,10 +206,12 @@ class _Run:
         except UnwindError as error:
             if isinstance(error, SourceError | BadInput):
                 self.flush()
+                self.settle()
             if isinstance(error, Unreachable) and self.report.files:
                 raise Unreachable(f"{error}; what came before is stored, the same command goes on there") from error
             raise
         self.flush()
+        self.settle()
 
     def add(self, batch: Batch) -> None:
         rows = [_count(r) for r in batch.rows]
@@ -211,6 +219,7 @@ class _Run:
             self.flush()
             self.pack = [batch]
             self.flush()
+            self.settle()
             return
         if not self.pack:
             self.packed_since = time.monotonic()
@@ -221,9 +230,17 @@ class _Run:
             self.flush()
 
     def flush(self) -> None:
+        """Hand the pack to the writer's thread, which has one at a time; meanwhile the next files are read."""
         pack, self.pack, self.packed_rows = self.pack, [], 0
         if pack:
-            self.write(pack)
+            self.settle()
+            self.writing = self.writer.submit(self.write, pack)
+
+    def settle(self) -> None:
+        """Wait until the pack in the writer's hands is stored, or raise what the store said."""
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
 
     def write(self, pack: list[Batch]) -> None:
         try:
@@ -291,6 +308,7 @@ def _wanted(source: Iterable[Item], run: _Run) -> Iterator[Batch | Piece]:
     """Items that the store does not have; the others are counted."""
     items = iter(source)
     while group := list(islice(items, _LOOK_UP)):
+        run.settle()  # a store that is being written cannot be asked
         stored = _stored(run.store, group)
         for item in group:
             if isinstance(item, Note):

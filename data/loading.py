@@ -213,8 +213,14 @@ class _Loader:
         rows = self._rows("funding", columns, _LOOK_BACK, " ORDER BY ts, known_at")
         if not len(rows["ts"]):
             return None
-        times = {n: _nanos(rows[n]) for n in ("ts", "raw_ts", "known_at")}
-        return Settlements(**times, **{n: _floats(rows[n]) for n in columns[3:]})
+        return Settlements(
+            ts=_nanos(rows["ts"]),
+            raw_ts=_nanos(rows["raw_ts"]),
+            known_at=_nanos(rows["known_at"]),
+            rate=_floats(rows["rate"]),
+            interval_hours=_floats(rows["interval_hours"]),
+            price=_floats(rows["price"]),
+        )
 
     def _points(self, table: str, values: Sequence[str], also: str = "", more: Sequence[Any] = ()) -> Points | None:
         columns = ("ts", "known_at", "interval_s", *values)
@@ -243,8 +249,8 @@ class _Loader:
         rows = self._rows("depth", columns, _LOOK_BACK, band)
         if not len(rows["ts"]):
             return None
-        sides = {n: _floats(rows[n]) for n in ("bid_1pct", "ask_1pct")}
-        return Points(_nanos(rows["ts"]), _nanos(rows["known_at"]), _interval(rows["interval_s"]), sides)
+        values = {n: _floats(rows[n]) for n in ("bid_1pct", "ask_1pct")}
+        return Points(_nanos(rows["ts"]), _nanos(rows["known_at"]), _interval(rows["interval_s"]), values)
 
     # ---- liquidations ----------------------------------------------------------------------------------------------
 
@@ -351,8 +357,9 @@ class _Loader:
         for when in (self.grid.start, last):
             at = clock.naive(when)
             rows = self.con.sql(INSTRUMENTS_AT, params=[self.key[0], self.key[0], at, at]).to_arrow_table().to_pylist()
-            if found := [r for r in rows if r["symbol"] == self.stored.symbol]:
-                return found[0] | ({} if when == last else {"delisted": self._delisted(last)})
+            for terms in rows:
+                if terms["symbol"] == self.stored.symbol:
+                    return {**terms, "delisted": terms["delisted"] if when == last else self._delisted(last)}
         return None
 
     def _delisted(self, last: int) -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from data import schema
+from data import schema, sql
 from data.checks import candles, feeds, funding, tiers
 from data.checks.base import Find, Look
 from data.scope import scope
@@ -107,9 +107,15 @@ def check(
     """What is wrong with the store, the worst first. `now` (UTC, naive) is when "the future" begins."""
     names = frozenset(schema.table(n).name for n in tables) if tables else frozenset(_RECORDED)
     when = now or dt.datetime.now(dt.UTC).replace(tzinfo=None)
-    look = Look(store, scope(store, venue, symbol), when, names)
-    found = [f for c in CHECKS if names & set(c.tables) for f in _findings(c, look)]
+    look = Look(store, scope(store, venue, symbol), when, names & _filled(store))
+    found = [f for c in CHECKS if look.tables & set(c.tables) for f in _findings(c, look)]
     return sorted(found, key=lambda f: (list(Level).index(f.level), f.table, f.venue, f.symbol, f.check, f.message))
+
+
+def _filled(store: Store) -> frozenset[str]:
+    """The tables that hold anything: there is no need to look into the others."""
+    parts = (f"SELECT {sql.text(n)} AS name WHERE EXISTS (SELECT 1 FROM {sql.name(n)})" for n in _RECORDED)
+    return frozenset(store.query(" UNION ALL ".join(parts)).column("name").to_pylist())
 
 
 def _findings(c: Check, look: Look) -> Iterator[Finding]:

@@ -257,7 +257,7 @@ def test_settlement_intervals_are_told_by_the_spacing(store: Store) -> None:
 
 
 def test_a_rate_in_percent_is_refused(store: Store) -> None:
-    with pytest.raises(BadRow, match="rate is 1.2, above 0.2; rates are fractions: is it in percent"):
+    with pytest.raises(BadRow, match=r"rate is 1\.2, above 0\.2; rates are fractions: is it in percent"):
         store.write(funding(["2024-01-01"], rate=1.2))
 
 
@@ -372,7 +372,12 @@ def test_read_only_refuses_writing(store: Store) -> None:
         Store(store.path, read_only=True).write(candles(bars()))
 
 
-HOLD = "import duckdb, sys, time; c = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == 'r'); print('on', flush=True); time.sleep(60)"
+HOLD = """
+import duckdb, sys, time
+c = duckdb.connect(sys.argv[1], read_only=sys.argv[2] == "r")
+print("on", flush=True)
+time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize(("mode", "write"), [("w", False), ("w", True), ("r", True)])

@@ -27,6 +27,7 @@ def export(
     Any Parquet reader takes them. `--db FOLDER` reads the folder in place of a store, `unwind import lake FOLDER`
     brings it into one. A later export into the same folder replaces the months that it writes.
     """
+    from data.schema import TABLES
     from data.scope import scope
     from data.store import Store
 
@@ -35,7 +36,8 @@ def export(
     counts: dict[str, int] = {}
     for one in symbols:
         for name, n in store.export(folder, venue=venue, symbol=one, tables=table, start=start, end=end).items():
-            counts[name] = counts.get(name, 0) + n
+            apart = "symbol" in TABLES[name].names
+            counts[name] = counts.get(name, 0) + n if apart else n
     if as_json:
         print_json(counts)
     elif not counts:

@@ -242,7 +242,7 @@ def after_delisting(look: Look) -> Iterator[Fault]:
                 arg_max(delisted IS NULL, (valid_from, known_at)) AS lives
             FROM instruments WHERE {look.where} GROUP BY ALL
         )
-        SELECT {SERIES}, count(*) AS n, min(ts) AS first, max(ts) AS last, any_value(delisted) AS delisted
+        SELECT venue, symbol, count(*) AS n, min(ts) AS first, max(ts) AS last, any_value(delisted) AS delisted
         FROM candles JOIN ended USING (venue, symbol)
         WHERE NOT lives AND price IN ('trade', 'mark') AND ts >= delisted GROUP BY ALL
     """
@@ -250,7 +250,6 @@ def after_delisting(look: Look) -> Iterator[Fault]:
         yield fault(
             "candles",
             row,
-            f"{bars(row)}: {counted(row['n'], 'bar')} after the delisting of {day(row['delisted'])}; the date "
-            "is wrong, "
-            "or another contract took the name: end the backtest before it",
+            f"{counted(row['n'], 'bar')} of trades or mark after the delisting of {day(row['delisted'])}; the date is "
+            "wrong, or another contract took the name: end the backtest before it",
         )

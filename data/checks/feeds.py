@@ -15,7 +15,7 @@ SNAPSHOTS = ("open_interest", "ratios", "depth")
 EVENTS = ("liquidations", "liquidation_bars", "adl")
 KEYED = tuple(t.name for t in TABLES.values() if "venue" in t.key and t.name != "raw")
 CLOCKS_DIFFER_S = 60  # a venue's clock may be ahead of ours by as much
-SIMULATED = "sim"  # its markets may lie in the future
+SIMULATED = ("sim", "made-up")  # venues whose markets may lie in the future
 
 
 def duplicates(look: Look) -> Iterator[Fault]:
@@ -65,7 +65,7 @@ def future(look: Look) -> Iterator[Fault]:
         where, symbol = _where(look, t)
         query = f"""
             SELECT venue, {symbol} AS symbol, count(*) AS n, min({t.time}) AS first, max({t.time}) AS last
-            FROM {sql.name(name)} WHERE {where} AND venue <> '{SIMULATED}' AND {known(t)} > {limit} GROUP BY ALL
+            FROM {sql.name(name)} WHERE {where} AND venue NOT IN {SIMULATED} AND {known(t)} > {limit} GROUP BY ALL
         """
         for row in look.rows(query):
             what = "bars that have not ended" if name == "candles" else "rows that nobody can know yet"

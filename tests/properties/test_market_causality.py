@@ -1,7 +1,8 @@
 """Whatever is learnt later, what a strategy sees of the bars before does not change.
 
 Rows of every kind are drawn with random times of knowledge, revisions of the same time among them. A market of the
-rows known before T (bars: by T) and a market of all rows must agree, in `features_view()`, on every bar that closed by T.
+rows known before T (bars: by T) and a market of all rows must agree, in
+`features_view()`, on every bar that closed by T.
 """
 
 from __future__ import annotations
