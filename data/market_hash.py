@@ -16,14 +16,16 @@ _ROWS = 1 << 16
 
 
 def content_hash(venue: str, laid: Laid) -> str:
-    """Every NaN is alike, and a field of nothing but NaN counts as one that is not there."""
+    """Every NaN is alike, and a field of nothing but NaN counts as one that is not there.
+
+    `present` needs no place of its own: it is where there is a close.
+    """
     digest = hashlib.sha256()
     head = [venue, laid.symbols, laid.grid, sorted(laid.instruments.items())]
     digest.update(json.dumps(head, default=str, sort_keys=True).encode())
     for name in FIELDS:
         if name in laid.fields and not np.isnan(laid.fields[name]).all():
             _add(digest, name, laid.fields[name])
-    _add(digest, "present", laid.present)
     _add(digest, "mark_source", laid.mark_source)
     for name, rows in (("settlements", laid.settlements), ("tiers", laid.tiers)):
         for column in rows.dtype.names or ():

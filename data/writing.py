@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from data import clock, sql
 from data.errors import BadInput, BadRow
-from data.rows import Batch, Origin, Rows, Scan, Written
+from data.rows import Batch, Const, Expr, Origin, Rows, Scan, Written
 from data.scanning import Incoming, incoming, to_arrow
 from data.schema import TABLES, Column, Kind, Table
 from data.sql import Connection
@@ -166,10 +166,10 @@ def _rules(inc: Incoming) -> list[tuple[str, str]]:
         if c.required or c.name in inc.given:
             rules += _column_rules(c, c.name in inc.given)
     if t.name == "candles":
-        origin = f"CASE WHEN interval_s % {_WEEK_S} = 0 THEN {_MONDAY_S} ELSE 0 END"
+        origin = f"CASE WHEN interval_s % {_WEEK_S} = 0 THEN {_MONDAY_S * 1_000_000} ELSE 0 END"
         rules.append(
             (
-                f"(epoch_us(ts) - {origin} * 1000000) % (interval_s * 1000000) <> 0",
+                f"(epoch_us(ts) - {origin}) % (interval_s * 1000000) <> 0",
                 "ts {ts} is not the open of a {interval_s} s bar",
             )
         )
@@ -359,9 +359,24 @@ def _record(con: Connection, batches: Sequence[Batch], done: dict[str, Written],
         for origin in b.origins:
             for name in origin.tables or dict.fromkeys(r.table for r in b.rows):
                 w = done.get(name, Written())
-                lines.append(_line(row[0], now, name, origin, w, version))
+                venue = origin.venue or _venue_of(b)
+                lines.append(_line(row[0], now, name, replace(origin, venue=venue), w, version))
     if lines:
         _insert_ingests(con, lines)
+
+
+def _venue_of(b: Batch) -> str:
+    """The one venue that a batch names for all its rows, if it does."""
+    named = {
+        rows.constants.get("venue")
+        or _constant(rows.data.columns.get("venue") if isinstance(rows.data, Scan) else None)
+        for rows in b.rows
+    }
+    return str(named.pop() or "") if len(named) == 1 else ""
+
+
+def _constant(e: Expr | None) -> Any:
+    return e.value if isinstance(e, Const) else None
 
 
 def _line(number: int, now: dt.datetime, name: str, o: Origin, w: Written, version: str) -> tuple[Any, ...]:

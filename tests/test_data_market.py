@@ -143,6 +143,16 @@ def test_candles_may_come_in_chunks_of_microseconds() -> None:
         Market.build("x", {BTC: SymbolData()}, MIN, T0, grid.end, candles=builder)
 
 
+def test_a_candle_without_a_close_is_not_there() -> None:
+    bars = random_bars(1, 3)
+    bars.close[1] = np.nan
+    assert Market.build("x", {BTC: SymbolData(candles=bars)}, MIN, T0, T0 + 3 * MIN).present.tolist() == [
+        True,
+        False,
+        True,
+    ]
+
+
 def test_finer_candles_add_up_and_coarser_ones_are_refused() -> None:
     bars = random_bars(1, 60)
     market = Market.build("x", {BTC: SymbolData(candles=bars)}, "5m", T0, T0 + H)
@@ -364,6 +374,15 @@ def T0_stamp(clock_time: str) -> pd.Timestamp:
 def test_resampled_many_symbols_are_each_resampled() -> None:
     market = two()
     assert market.resample("15m")[ETH] == market[ETH].resample("15m")
+
+
+def test_resampled_settlements_lie_in_their_bucket() -> None:
+    candles = random_bars(1, 30, H)
+    data = SymbolData(candles=candles, funding=settlements(2, 7, 11, 27, 29, interval=1.0))
+    market = Market.build("x", {BTC: data}, H, T0 + 3 * H, T0 + 30 * H).resample("4h")
+    assert (market.start, len(market)) == (T0 + 4 * H, 6)
+    assert [(s["ts"] - T0) // H for s in market.settlements] == [7, 11, 27]
+    assert market.settlements["bar"].tolist() == [0, 1, 5]
 
 
 def test_resampling_to_the_same_interval_is_the_same_and_to_a_finer_one_refused() -> None:

@@ -450,7 +450,7 @@ def test_spot_of_a_relisted_name_is_not_after_its_delisting(store: Store) -> Non
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("freq", ["1min", "4h", "1D"])
+@pytest.mark.parametrize("freq", ["1min", "4h", "1D", "7D"])
 def test_gaps_and_doubles_are_those_of_a_plain_count(store: Store, seed: int, freq: str) -> None:
     rng = np.random.default_rng(seed)
     keep = np.sort(rng.choice(500, size=int(rng.integers(100, 500)), replace=False))

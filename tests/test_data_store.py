@@ -199,6 +199,18 @@ def test_gaps_alone_do_not_make_a_wrong_interval(store: Store) -> None:
     assert store.write(candles(pd.concat([frame[:5], frame[90:]]))).inserted == 15
 
 
+def test_weeks_begin_on_monday(store: Store) -> None:
+    weeks = bars(10).assign(ts=pd.date_range("2024-01-01", periods=10, freq="7D"))
+    assert store.write(candles(weeks, interval_s=7 * 86_400)).inserted == 10
+    with pytest.raises(BadRow, match="row 1: ts 2024-01-04 .* is not the open"):
+        store.write(candles(weeks.assign(ts=weeks["ts"] + pd.Timedelta("3D")), interval_s=7 * 86_400))
+
+
+def test_ingests_name_the_one_venue_of_their_rows(store: Store) -> None:
+    store.write(Batch((Rows("candles", bars(), KEY),), (Origin("t", "f"),)))
+    assert store.table("ingests", venue="binance")["origin"].tolist() == ["f"]
+
+
 def test_unknown_columns_are_named(store: Store) -> None:
     with pytest.raises(MissingColumn, match="did you mean volume"):
         store.write(candles(bars().rename(columns={"volume": "volum"})))

@@ -35,7 +35,7 @@ def schema(
     elif as_json:
         print_json([row for row in contract.rows() if row["table"] in names])
     elif markdown:
-        print("\n".join(section(t.name) for t in chosen).rstrip())
+        print("".join(section(t.name) for t in chosen).rstrip())
     else:
         for t in chosen:
             _tell(t)

@@ -229,8 +229,7 @@ def quiet_volume(look: Look) -> Iterator[Fault]:
             "candles",
             row,
             f"{bars(row)}: prices move without volume, the longest for {row['longest']:,} bars from "
-            f"{day(row['place'])}; "
-            "these may be no trades (quotes, index). Slippage that looks at volume is wrong there",
+            f"{day(row['place'])}; these may be no trades but quotes. Slippage that looks at volume is wrong there",
         )
 
 

@@ -20,16 +20,14 @@ SIMULATED = ("sim", "made-up")  # venues whose markets may lie in the future
 
 def duplicates(look: Look) -> Iterator[Fault]:
     """Error: two rows have the same natural key."""
-    for name in look.among(KEYED):
-        t = TABLES[name]
-        for row in look.rows(_doubled(look, t)):
-            yield fault(
-                name,
-                row,
-                f"{counted(int(row['n']), 'row')} too many of the same {', '.join(t.key)}: something other "
-                "than Unwind wrote "
-                "to the file. `unwind export` it, and `unwind import lake` the folder into a new store",
-            )
+    for row in look.rows_of(KEYED, lambda name: _doubled(look, TABLES[name])):
+        yield fault(
+            row["table"],
+            row,
+            f"{counted(int(row['n']), 'row')} too many of the same {', '.join(TABLES[row['table']].key)}: "
+            "something other than Unwind wrote to the file. `unwind export` it, and `unwind import lake` the folder "
+            "into a new store",
+        )
 
 
 def _doubled(look: Look, t: Table) -> str:
@@ -59,23 +57,23 @@ def _where(look: Look, t: Table) -> tuple[str, str]:
 
 def future(look: Look) -> Iterator[Fault]:
     """Error: a row was known only in the future, such as a bar that has not ended (simulated markets aside)."""
+    for row in look.rows_of(MARKET_TABLES, lambda name: _ahead(look, TABLES[name])):
+        what = "bars that have not ended" if row["table"] == "candles" else "rows that nobody can know yet"
+        yield fault(
+            row["table"],
+            row,
+            f"{row['n']:,} {what}, up to {day(row['last'])}: a wrong unit or time zone, or an import in the middle "
+            "of a bar. Import that time again; the later import wins",
+        )
+
+
+def _ahead(look: Look, t: Table) -> str:
     limit = f"TIMESTAMP {sql.text(look.now.isoformat(sep=' '))} + INTERVAL {CLOCKS_DIFFER_S} SECOND"
-    for name in look.among(MARKET_TABLES):
-        t = TABLES[name]
-        where, symbol = _where(look, t)
-        query = f"""
-            SELECT venue, {symbol} AS symbol, count(*) AS n, min({t.time}) AS first, max({t.time}) AS last
-            FROM {sql.name(name)} WHERE {where} AND venue NOT IN {SIMULATED} AND {known(t)} > {limit} GROUP BY ALL
-        """
-        for row in look.rows(query):
-            what = "bars that have not ended" if name == "candles" else "rows that nobody can know yet"
-            yield fault(
-                name,
-                row,
-                f"{row['n']:,} {what}, up to {day(row['last'])}: a wrong unit or time zone, or an import in "
-                "the middle of a "
-                "bar. Import that time again; the later import wins",
-            )
+    where, symbol = _where(look, t)
+    return f"""
+        SELECT venue, {symbol} AS symbol, count(*) AS n, min({t.time}) AS first, max({t.time}) AS last
+        FROM {sql.name(t.name)} WHERE {where} AND venue NOT IN {SIMULATED} AND {known(t)} > {limit} GROUP BY ALL
+    """
 
 
 def pauses_of(name: str, where: str) -> str:
@@ -100,18 +98,15 @@ def pauses_of(name: str, where: str) -> str:
 
 def pauses(look: Look) -> Iterator[Fault]:
     """Warning: snapshots of open interest, ratios or depth pause for more than two intervals."""
-    for name in look.among(SNAPSHOTS):
-        for row in look.rows(pauses_of(name, look.where)):
-            kind = f"{row['kind']} " if "kind" in row else ""
-            yield fault(
-                name,
-                row,
-                f"{kind}{clock.label(row['interval_s'] * clock.SECOND)} snapshots: "
-                f"{counted(row['n'], 'pause')}, the longest "
-                f"{long(row['longest'])} from {day(row['place'])}; values are missing there and not carried "
-                "on. Import that "
-                "time again",
-            )
+    for row in look.rows_of(SNAPSHOTS, lambda name: pauses_of(name, look.where)):
+        kind = f"{row['kind']} " if row.get("kind") else ""
+        yield fault(
+            row["table"],
+            row,
+            f"{kind}{clock.label(row['interval_s'] * clock.SECOND)} snapshots: {counted(row['n'], 'pause')}, the "
+            f"longest {long(row['longest'])} from {day(row['place'])}; values are missing there and not carried on. "
+            "Import that time again",
+        )
 
 
 def zero_open_interest(look: Look) -> Iterator[Fault]:
@@ -137,20 +132,22 @@ def zero_open_interest(look: Look) -> Iterator[Fault]:
 
 def sampled(look: Look) -> Iterator[Fault]:
     """Info: a feed of liquidations shows a sample, or nobody said how much it shows: a lower bound, never a total."""
-    for name in look.among(("liquidations", "liquidation_bars")):
-        query = f"""
-            SELECT venue, feed, CASE WHEN count(DISTINCT symbol) = 1 THEN any_value(symbol) END AS symbol,
-                count(*) AS n, count(DISTINCT symbol) AS symbols, min(ts) AS first, max(ts) AS last
-            FROM {name} WHERE {look.where} AND feed IN ('sampled', 'unknown') GROUP BY ALL
-        """
-        for row in look.rows(query):
-            what = "a sample of what happened" if row["feed"] == "sampled" else "of a feed that may be incomplete"
-            yield fault(
-                name,
-                row,
-                f"{counted(row['n'], 'row')} of {counted(row['symbols'], 'symbol')}: {what}. Sums are a lower bound: "
-                "compare them with each other, not with volume or open interest",
-            )
+    for row in look.rows_of(("liquidations", "liquidation_bars"), lambda name: _partial(look, name)):
+        what = "a sample of what happened" if row["feed"] == "sampled" else "of a feed that may be incomplete"
+        yield fault(
+            row["table"],
+            row,
+            f"{counted(row['n'], 'row')} of {counted(row['symbols'], 'symbol')}: {what}. Sums are a lower bound: "
+            "compare them with each other, not with volume or open interest",
+        )
+
+
+def _partial(look: Look, name: str) -> str:
+    return f"""
+        SELECT venue, feed, CASE WHEN count(DISTINCT symbol) = 1 THEN any_value(symbol) END AS symbol,
+            count(*) AS n, count(DISTINCT symbol) AS symbols, min(ts) AS first, max(ts) AS last
+        FROM {name} WHERE {look.where} AND feed IN ('sampled', 'unknown') GROUP BY ALL
+    """
 
 
 def feed_down(look: Look) -> Iterator[Fault]:
@@ -165,21 +162,18 @@ def feed_down(look: Look) -> Iterator[Fault]:
             "gaps",
             row,
             f"{row['feed_table']}: the feed was down {counted(row['n'], 'time')}, {long(row['seconds'])} in "
-            "all; bars there "
-            "count as missing, not as calm. Import the venue's archive of those days, if there is one",
+            "all; bars there count as missing, not as calm. Import the venue's archive of those days, if there is one",
         )
 
 
 def uncovered(look: Look) -> Iterator[Fault]:
     """Warning: between the files of a feed of events lie times for which no file speaks."""
-    names = look.among(EVENTS)
-    if not names:
-        return
+    names = ", ".join(sql.text(n) for n in EVENTS if n in look.tables)
     query = f"""
         WITH spans AS (
             SELECT table_name, coalesce(venue, '') AS venue, unnest(coalesce(symbols, ['{ANY}'])) AS symbol,
                 covers_from, covers_to
-            FROM ingests WHERE covers_from IS NOT NULL AND table_name IN ({", ".join(map(sql.text, names))})
+            FROM ingests WHERE covers_from IS NOT NULL AND table_name IN ({names})
         ), feeds AS (
             SELECT DISTINCT table_name, venue, symbol FROM spans WHERE {look.scope.where(also=(ANY,))}
         ), laid AS (
@@ -198,8 +192,7 @@ def uncovered(look: Look) -> Iterator[Fault]:
             row["table_name"],
             row,
             f"{counted(row['n'], 'stretch', 'stretches')} that no file covers, {long(row['seconds'])} in all: "
-            "silence there is "
-            "not calm. Import the files of those days",
+            "silence there is not calm. Import the files of those days",
         )
 
 

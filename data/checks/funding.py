@@ -94,6 +94,5 @@ def funding_interval(look: Look) -> Iterator[Fault]:
             "funding",
             row,
             f"the interval changed {counted(row['n'], 'time')}, last from {was:g} h to {now:g} h at "
-            f"{day(row['last'])}; "
-            "compare rates by funding_8h, which is per 8 hours",
+            f"{day(row['last'])}; compare rates by funding_8h, which is per 8 hours",
         )

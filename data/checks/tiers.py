@@ -40,8 +40,7 @@ def tiers_broken(look: Look) -> Iterator[Fault]:
             "tiers",
             row,
             f"{counted(row['n'], 'table')} with brackets that do not fit; that of {day(row['first'])}: tier "
-            f"{row['tier']} "
-            f"{what}. Liquidation prices are wrong under it: import the venue's own table again",
+            f"{row['tier']} {what}. Liquidation prices are wrong under it: import the venue's own table again",
         )
 
 
