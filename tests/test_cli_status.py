@@ -79,7 +79,8 @@ def test_status_takes_the_last_ingest_that_speaks_for_a_series(db: Path) -> None
     btc, eth = status(store)[0], status(store)[-1]
     store.write(Batch((Rows("candles", candles(1), _trade(BTC)),), (Origin("whole-venue", "x", venue="binance"),)))
     assert (source(btc), source(eth)) == ("whole-venue", "test")
-    store.write(Batch((Rows("candles", candles(1), _trade(BTC)),), (Origin("no-venue", "y"),)))
+    rest = {k: v for k, v in _trade(BTC).items() if k != "venue"}
+    store.write(Batch((Rows("candles", candles(1).assign(venue="binance"), rest),), (Origin("no-venue", "y"),)))
     assert (source(btc), source(eth)) == ("whole-venue", "test")
 
 

@@ -21,9 +21,10 @@ QUIET_BARS = 30
 QUIET_MOVE = 0.001
 
 SERIES = "venue, symbol, price, interval_s"
-SLOT = "epoch_us(ts) // (interval_s * 1000000)"  # number of a bar within its series
-BLOCK = "epoch_us(ts) // (interval_s * 60000000)"
-_TIME = "make_timestamp(CAST({} AS BIGINT) * interval_s * 1000000)"
+_ORIGIN = "(CASE WHEN interval_s % 604800 = 0 THEN 345600000000 ELSE 0 END)"  # weeks begin on Monday
+SLOT = f"(epoch_us(ts) - {_ORIGIN}) // (interval_s * 1000000)"  # number of a bar within its series
+BLOCK = f"(epoch_us(ts) - {_ORIGIN}) // (interval_s * 60000000)"
+_TIME = f"make_timestamp(CAST({{}} AS BIGINT) * interval_s * 1000000 + {_ORIGIN})"
 # Tells the planner that these are few, so that it does not build its hash table of all bars instead, which takes long.
 FEW_BLOCKS = "LIMIT 4000000"
 # Bars of a block, doubled ones once.
