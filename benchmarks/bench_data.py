@@ -235,15 +235,21 @@ def our_market(db: Path) -> object:
 def peak_memory(db: Path) -> tuple[float, float]:
     """MiB of arrays returned, and the growth of the process's peak while they are made (a process of its own)."""
     code = """
-import resource, sys, json
+import json, re, sys
+from pathlib import Path
 from data.store import Store
+
+def memory(what):
+    return int(re.search(what + r":\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) / 2**10
+
 s = Store(sys.argv[1])
 s.market(sys.argv[2], "1m", sys.argv[3], "2022-06-03")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew from here
+before = memory("VmRSS")
 m = s.market(sys.argv[2], "1m", sys.argv[3], sys.argv[4])
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = memory("VmHWM")
 arrays = {id(a): a.nbytes for n in (*m.held, "ts", "present", "mark_source") for a in [getattr(m, n)]}
-print(json.dumps([sum(arrays.values()) / 2**20, (after - before) / 2**10]))
+print(json.dumps([sum(arrays.values()) / 2**20, after - before]))
 """
     done = subprocess.run([sys.executable, "-c", code, str(db), ONE, *YEAR], check=True, capture_output=True, text=True)
     arrays, grown = json.loads(done.stdout)

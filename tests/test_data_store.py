@@ -202,7 +202,7 @@ def test_gaps_alone_do_not_make_a_wrong_interval(store: Store) -> None:
 def test_weeks_begin_on_monday(store: Store) -> None:
     weeks = bars(10).assign(ts=pd.date_range("2024-01-01", periods=10, freq="7D"))
     assert store.write(candles(weeks, interval_s=7 * 86_400)).inserted == 10
-    with pytest.raises(BadRow, match="row 1: ts 2024-01-04 .* is not the open"):
+    with pytest.raises(BadRow, match=r"row 1: ts 2024-01-04 .* is not the open"):
         store.write(candles(weeks.assign(ts=weeks["ts"] + pd.Timedelta("3D")), interval_s=7 * 86_400))
 
 
