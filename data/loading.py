@@ -258,8 +258,8 @@ class _Loader:
         about = sql.one(
             self.con,
             "SELECT count(*), min(known_at - ts) = max(known_at - ts), list_sort(list(DISTINCT feed)), "
-            "epoch_us(min(ts)), epoch_us(max(ts)) FROM liquidations WHERE venue = ? AND symbol = ?"
-            + ("" if self.as_of is None else " AND known_at < ?"),
+            "epoch_us(min(ts)), epoch_us(max(ts)), coalesce(arg_min(epoch_us(known_at) - epoch_us(ts), known_at), 0) "
+            "FROM liquidations WHERE venue = ? AND symbol = ?" + ("" if self.as_of is None else " AND known_at < ?"),
             [*self.key, *([] if self.as_of is None else [clock.naive(self.as_of)])],
         )
         spans = self._covered("liquidations")
@@ -284,6 +284,7 @@ class _Loader:
             feed=_worst(about[2] or []),
             spans=spans or [(about[3] * clock.US, about[4] * clock.US + 1)],
             gaps=self._gaps("liquidations"),
+            lag=int(about[5]) * clock.US,
         )
 
     def _source_bars(self) -> Flow | None:

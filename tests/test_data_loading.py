@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,19 @@ def test_liquidations_where_the_feed_covers_else_bars_else_nothing(store: Store)
     assert (m.liq_long[120], m.liq_short[120]) == (11.0, 1.0), "an hour's sum is known at its end"
     assert m.liq_long[121] == 0.0
     assert any("lower bound" in w for w in m.warnings)
+
+
+def test_a_late_feed_covers_later_bars(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.duckdb")
+    (batch,) = everything()
+    store.write(
+        Batch(tuple(replace(r, lag_s=120.0) if r.table == "liquidations" else r for r in batch.rows), batch.origins)
+    )
+    m = store.market(BTC, "1m")
+    assert m.liq_long[12] == 300.0, "known two minutes after it happened"
+    assert np.isnan(m.liq_long[6])
+    assert m.liq_long[[7, 46]].tolist() == [0.0, 0.0]
+    assert np.isnan(m.liq_long[47])
 
 
 def test_tiers_are_those_of_the_day(store: Store) -> None:
