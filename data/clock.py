@@ -1,13 +1,14 @@
 """Times and durations. Time is UTC everywhere: int64 nanoseconds in arrays, naive UTC in the store.
 
-`duration("5m")` gives nanoseconds; `moment("2024-01-31")` gives nanoseconds since 1970 in UTC; `label` and
-`iso` go back. Bars are stamped at their open and lie on multiples of their interval counted from 1970-01-01,
-weeks from Monday.
+`duration("5m")` gives nanoseconds; `moment("2024-01-31")` gives nanoseconds since 1970 in UTC, and so does
+`moment("2024-01")`, of the month's first; `label` and `iso` go back. Bars are stamped at their open and lie on
+multiples of their interval counted from 1970-01-01, weeks from Monday.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import numbers
 import re
 from typing import Any
 
@@ -23,7 +24,9 @@ WEEK = 7 * DAY
 
 UNITS = {"s": SECOND, "m": MINUTE, "h": HOUR, "d": DAY, "w": WEEK}
 _DURATION = re.compile(r"^\s*(\d+)\s*([smhdw])\s*$")
+_PERIOD = re.compile(r"^\d{4}(-\d{2})?$")
 _EPOCH_MONDAY = 4 * DAY  # 1970-01-05
+_LEAST = 10**16  # April 1970 in nanoseconds; of our days, numbers of microseconds or coarser are all smaller
 
 
 def duration(text: str | int) -> int:
@@ -48,26 +51,49 @@ def label(ns: int) -> str:
 def moment(when: Any) -> int:
     """Nanoseconds since 1970 of an ISO text, a datetime, a pandas or numpy timestamp, or an int of nanoseconds.
 
-    A time without a zone is UTC; one with a zone is converted.
+    A year or a month is its first moment. A time without a zone is UTC; one with a zone is converted. A number that
+    would lie in early 1970 is of another unit, and refused.
     """
-    if isinstance(when, int):
-        return when
+    if isinstance(when, numbers.Integral):
+        return _nanoseconds(int(when))
     if isinstance(when, str):
-        try:
-            when = dt.datetime.fromisoformat(when.strip())
-        except ValueError:
-            raise BadInput(f"{when!r} is no time: write 2024-01-31 or 2024-01-31T08:00") from None
+        return moment(_read(when))
+    if getattr(getattr(when, "dtype", None), "kind", "") == "M":  # numpy.datetime64
+        return int(_there(when).astype("datetime64[ns]").astype("int64"))
     if isinstance(when, dt.datetime):
-        aware = when if when.tzinfo else when.replace(tzinfo=dt.UTC)
-        delta = aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
+        aware = _there(when) if when.tzinfo else _there(when).replace(tzinfo=dt.UTC)
+        delta: dt.timedelta = aware - dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
         micros = (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
         return micros * US + int(getattr(when, "nanosecond", 0))
     if isinstance(when, dt.date):
         return (when - dt.date(1970, 1, 1)).days * DAY
+    raise _no_time(when)
+
+
+def _nanoseconds(number: int) -> int:
+    if number < _LEAST:
+        raise BadInput(f"{number} is taken as nanoseconds since 1970, which is hardly meant: write 2024-01-31")
+    return number
+
+
+def _read(text: str) -> dt.datetime:
+    whole = text.strip()
+    if _PERIOD.match(whole):
+        whole += "-01-01" if len(whole) == 4 else "-01"
     try:
-        return int(when.astype("datetime64[ns]").astype("int64"))  # numpy.datetime64
-    except AttributeError:
-        raise BadInput(f"{when!r} is no time: write 2024-01-31 or 2024-01-31T08:00") from None
+        return dt.datetime.fromisoformat(whole)
+    except ValueError:
+        raise _no_time(text) from None
+
+
+def _there(when: Any) -> Any:
+    if when != when:
+        raise _no_time(when)
+    return when
+
+
+def _no_time(when: Any) -> BadInput:
+    return BadInput(f"{when!r} is no time: write 2024-01-31 or 2024-01-31T08:00")
 
 
 def naive(ns: int) -> dt.datetime:

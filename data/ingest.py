@@ -7,6 +7,9 @@
 4. A pack that the store refuses is halved until the bad file stands alone: the good ones are stored, and nothing of the
    bad one.
 
+5. Where files contradict each other, the later one in the source's order wins, however often and in however many
+   pieces the import is run: what another import changed is read again, and so is every file after a change.
+
 Killed at any instant, only the packs in hand are lost; the same command again skips what is stored and goes on.
 
 What a bad file does is the caller's choice. `on_bad="stop"` raises at the first one, after storing what came before.
@@ -22,7 +25,7 @@ from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, Literal, Protocol
 
@@ -78,7 +81,7 @@ class Writes(Protocol):
 
     def write(self, batch: Batch | Sequence[Batch]) -> Written: ...
 
-    def stored(self, origins: Iterable[Origin], tables: Iterable[str]) -> set[tuple[str, str]]: ...
+    def stored(self, origins: Iterable[Origin], tables: Iterable[str], run: str = "") -> set[tuple[str, str]]: ...
 
 
 @dataclass(frozen=True)
@@ -160,10 +163,14 @@ def ingest(
     if on_bad not in ("stop", "list"):
         raise BadInput(f"on_bad is {on_bad!r}: write stop or list")
     started = time.perf_counter()
-    run = _Run(store, progress or NoProgress(), transaction_rows, on_bad)
+    run = _Run(store, progress or NoProgress(), transaction_rows, on_bad, getattr(source, "key", ""))
     count = workers or getattr(source, "workers", None) or 2
     with closing(_read(_wanted(source, run), count)) as arrivals:
         run.take_all(arrivals)
+    if overtaken := run.overtaken():
+        again = (i for i in source if not isinstance(i, Note) and _name_of(i) in overtaken)
+        with closing(_read(again, count)) as arrivals:
+            run.take_all(arrivals)
     run.report.seconds = time.perf_counter() - started
     return run.verdict()
 
@@ -185,15 +192,19 @@ class _Run:
     progress: Progress
     transaction_rows: int
     on_bad: str
+    key: str = ""
+    order: dict[str, int] = field(default_factory=dict)  # files as the source yields them
+    skipped: dict[str, tuple[Origin, ...]] = field(default_factory=dict)
+    changing: list[Origin] = field(default_factory=list)  # files whose transaction changed stored rows
     report: Report = field(default_factory=Report)
     pack: list[Batch] = field(default_factory=list)
     packed_rows: int = 0
     packed_since: float = 0.0
-    writer: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, thread_name_prefix="ingest-write"))
+    writer: ThreadPoolExecutor | None = None
     writing: Future[None] | None = None
 
     def take_all(self, arrivals: Iterable[_Arrival]) -> None:
-        with self.writer:
+        with ThreadPoolExecutor(1, thread_name_prefix="ingest-write") as self.writer:
             self._take(arrivals)
 
     def _take(self, arrivals: Iterable[_Arrival]) -> None:
@@ -234,6 +245,7 @@ class _Run:
         pack, self.pack, self.packed_rows = self.pack, [], 0
         if pack:
             self.settle()
+            assert self.writer is not None
             self.writing = self.writer.submit(self.write, pack)
 
     def settle(self) -> None:
@@ -244,7 +256,7 @@ class _Run:
 
     def write(self, pack: list[Batch]) -> None:
         try:
-            written = self.store.write(pack)
+            written = self.store.write(_marked(pack, self.key))
         except BadInput as error:
             if len(pack) == 1:
                 self.refuse(_name(pack[0]), error)
@@ -253,6 +265,8 @@ class _Run:
             self.write(pack[:half])
             self.write(pack[half:])
             return
+        if written.changed:
+            self.changing += [replace(o, tables=o.tables or _tables(b)) for b in pack for o in b.origins]
         files = sum(max(1, len(b.origins)) for b in pack)
         self.report.files += files
         self.report.written += written
@@ -266,9 +280,22 @@ class _Run:
         self.report.problems.append(Problem(name, error))
         self.progress.advance(1, 0)
 
-    def skip(self, files: int) -> None:
-        self.report.skipped += files
-        self.progress.advance(files, 0)
+    def skip(self, item: Batch | Piece) -> None:
+        origins = tuple(replace(o, tables=o.tables or _filled(item)) for o in _origins(item))
+        self.skipped[_name_of(item)] = origins
+        self.report.skipped += len(origins)
+        self.progress.advance(len(origins), 0)
+
+    def overtaken(self) -> set[str]:
+        """Files that were skipped although one before them in the source's order has now changed what they tell of."""
+        late = {
+            name
+            for name, origins in self.skipped.items()
+            for changed in self.changing
+            if self.order.get(changed.name, 0) < self.order[name] and any(_meet(changed, o) for o in origins)
+        }
+        self.report.skipped -= sum(len(self.skipped[name]) for name in late)
+        return late
 
     def note(self, note: Note) -> None:
         text = f"{note.name} ({note.reason})" if note.reason else note.name
@@ -297,6 +324,24 @@ def _name(batch: Batch) -> str:
     return batch.origins[0].name if batch.origins else "the input"
 
 
+def _name_of(item: Batch | Piece) -> str:
+    return item.origin.name if isinstance(item, Piece) else _name(item)
+
+
+def _meet(a: Origin, b: Origin) -> bool:
+    """Whether two files may tell of the same rows."""
+    if not set(a.tables) & set(b.tables) or (a.venue and b.venue and a.venue != b.venue):
+        return False
+    if a.symbols is not None and b.symbols is not None and not set(a.symbols) & set(b.symbols):
+        return False
+    return a.covers is None or b.covers is None or (a.covers[0] < b.covers[1] and b.covers[0] < a.covers[1])
+
+
+def _marked(pack: Sequence[Batch], key: str) -> list[Batch]:
+    """The batches with the import that brings them written on their origins."""
+    return [replace(b, origins=tuple(replace(o, run=key) for o in b.origins)) for b in pack]
+
+
 def _tables(batch: Batch) -> tuple[str, ...]:
     return tuple(dict.fromkeys(r.table for r in batch.rows))
 
@@ -309,12 +354,14 @@ def _wanted(source: Iterable[Item], run: _Run) -> Iterator[Batch | Piece]:
     items = iter(source)
     while group := list(islice(items, _LOOK_UP)):
         run.settle()  # a store that is being written cannot be asked
-        stored = _stored(run.store, group)
+        stored = _stored(run.store, group, run.key)
         for item in group:
             if isinstance(item, Note):
                 run.note(item)
-            elif _is_stored(item, stored):
-                run.skip(len(_origins(item)))
+                continue
+            run.order.setdefault(_name_of(item), len(run.order))
+            if _is_stored(item, stored):
+                run.skip(item)
             else:
                 yield item
 
@@ -327,12 +374,12 @@ def _filled(item: Batch | Piece) -> tuple[str, ...]:
     return item.tables if isinstance(item, Piece) else _tables(item)
 
 
-def _stored(store: Writes, items: Iterable[Item]) -> dict[tuple[str, ...], set[tuple[str, str]]]:
+def _stored(store: Writes, items: Iterable[Item], run: str) -> dict[tuple[str, ...], set[tuple[str, str]]]:
     by_tables: dict[tuple[str, ...], list[Origin]] = {}
     for item in items:
         if not isinstance(item, Note):
             by_tables.setdefault(_filled(item), []).extend(o for o in _origins(item) if o.sha256)
-    return {tables: store.stored(origins, tables) for tables, origins in by_tables.items() if origins}
+    return {tables: store.stored(origins, tables, run) for tables, origins in by_tables.items() if origins}
 
 
 def _is_stored(item: Batch | Piece, stored: dict[tuple[str, ...], set[tuple[str, str]]]) -> bool:

@@ -2,16 +2,17 @@
 
 Layout: `venue=binance/table=candles/symbol=BTC%2FUSDT%3AUSDT/month=2024-01/part.parquet`; tables without a symbol or
 a time in their key leave that level out. Files keep every column, so any Parquet reader can use them.
-`unwind-lake.json` at the top names the schema version; it is written last, so that a half-written folder is not taken
-for a whole one.
+`unwind-lake.json` at the top names the schema version and says when the export is complete, so that a half-written
+folder is not taken for a whole one. Exporting again into the same folder replaces or extends it file by file.
 """
 
 from __future__ import annotations
 
+import glob
 import json
-import shutil
 import urllib.parse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from data.store import Store
 
 _MARK = "unwind-lake.json"
+_INGESTS = Path("table=ingests") / "part.parquet"
+_TOGETHER = 32  # files of a lake that are imported in one transaction
+LOOK_BACK = 8 * clock.DAY  # so that what was known at the start is known in the lake too
 
 
 def check(folder: Path) -> None:
@@ -34,91 +38,126 @@ def check(folder: Path) -> None:
         raise StoreVersion(
             f"{folder} is a folder but no exported lake (no {_MARK} in it); name a .duckdb file or run unwind export"
         )
-    found = json.loads(mark.read_text())["schema_version"]
-    if found != SCHEMA_VERSION:
+    about = json.loads(mark.read_text())
+    if not about.get("complete"):
+        raise StoreVersion(f"{folder}: its export was interrupted; run the same unwind export again")
+    if about["schema_version"] != SCHEMA_VERSION:
         raise StoreVersion(
-            f"{folder} was exported with schema {found}, this version reads {SCHEMA_VERSION}; export it again"
+            f"{folder} was exported with schema {about['schema_version']}, this version reads {SCHEMA_VERSION}; "
+            "export it again"
         )
 
 
-def export(
-    con: Connection,
-    folder: Path,
-    venue: str | None,
-    symbol: str | None,
-    tables: Sequence[str] | None,
-    start: Any,
-    end: Any,
-) -> dict[str, int]:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not (folder / _MARK).is_file():
+def _set_mark(folder: Path, complete: bool) -> None:
+    about = {"schema_version": SCHEMA_VERSION, "complete": complete}
+    fresh = folder / (_MARK + ".new")
+    fresh.write_text(json.dumps(about) + "\n")
+    fresh.replace(folder / _MARK)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is exported. Times are [start, end); what was known at the start comes along."""
+
+    venue: str | None = None
+    symbol: str | None = None
+    start: int | None = None
+    end: int | None = None
+
+    def where(self, t: Table) -> tuple[str, list[Any]]:
+        """Terms and brackets hold from their date on, so earlier ones stay; feeds reach back a little."""
+        start = self.start
+        if start is not None and t.time == "valid_from":
+            start = None
+        elif start is not None and t.name != "candles":
+            start -= LOOK_BACK
+        clause, params = filters(t, self.venue, None, start, self.end, None)
+        if self.symbol is not None and "symbol" in t.names:
+            clause += " AND symbol IN (?, '*')"
+            params.append(self.symbol)
+        return clause, params
+
+
+def export(con: Connection, folder: Path, chosen: Selection, tables: Sequence[str] | None) -> dict[str, int]:
+    """Files are replaced one by one, each whole; what lies beside the selection stays as it is."""
+    wanted = [table(n) for n in (tables or TABLES) if n != "ingests"]
+    known = (folder / _MARK).is_file()
+    if folder.exists() and not known and (not folder.is_dir() or any(folder.iterdir())):
         raise StoreNotWritable(f"{folder} is not empty and no earlier export; name a new folder")
-    chosen = [table(n) for n in tables] if tables else list(TABLES.values())
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / _MARK).unlink(missing_ok=True)
+        if not known:
+            _set_mark(folder, complete=False)
+        counts = {t.name: n for t in wanted if (n := _export_table(con, t, folder, chosen))}
+        _export_ingests(con, folder, [t.name for t in wanted], chosen)
+        _set_mark(folder, complete=True)
     except OSError as problem:
         raise StoreNotWritable(f"{folder} cannot be written: {problem.strerror}") from None
-    counts = {t.name: n for t in chosen if (n := _export_table(con, t, folder, venue, symbol, start, end))}
-    _export_ingests(con, folder, [t.name for t in chosen], venue, symbol, start, end)
-    (folder / _MARK).write_text(json.dumps({"schema_version": SCHEMA_VERSION, "rows": counts}, indent=1) + "\n")
     return counts
 
 
-def _export_table(
-    con: Connection, t: Table, folder: Path, venue: str | None, symbol: str | None, start: Any, end: Any
-) -> int:
-    where, params = filters(t, venue, symbol, start, end, None)
+def _export_table(con: Connection, t: Table, folder: Path, chosen: Selection) -> int:
+    where, params = chosen.where(t)
     levels = [c for c in ("venue", "symbol") if c in t.key]
     by_month = sql.month_of(t) is not None
     fields = sql.names(t.names)
     month = f", strftime({sql.name(t.time)}, '%Y-%m') AS _month" if by_month else ""
-    keys = sql.names(levels) + (", " if levels and by_month else "") + ("_month" if by_month else "")
+    names = [*levels, *(["_month"] if by_month else [])]
     source = f"(SELECT {fields}{month} FROM {sql.name(t.name)} WHERE {where})"
-    parts = con.execute(f"SELECT DISTINCT {keys or '1'} FROM {source} ORDER BY ALL", params).fetchall()
-    for part in parts:
+    keys = sql.names(names)
+    parts = con.execute(f"SELECT {keys + ', ' if keys else ''}count(*) FROM {source} GROUP BY ALL", params).fetchall()
+    for *part, count in parts:
+        if not count:
+            continue
+        own = " AND ".join(f"{sql.name(n)} = {sql.literal(v)}" for n, v in zip(names, part, strict=True)) or "TRUE"
+        rows = f"SELECT {fields} FROM {source} WHERE {own}"
         target = folder / _place(t, levels, by_month, part)
-        if target.parent.exists():
-            shutil.rmtree(target.parent)
-        target.parent.mkdir(parents=True)
-        values = list(part) if keys else []
-        names = [*levels, *(["_month"] if by_month else [])]
-        own = " AND ".join(f"{sql.name(n)} = {sql.literal(v)}" for n, v in zip(names, values, strict=True)) or "TRUE"
-        con.execute(
-            f"COPY (SELECT {fields} FROM {source} WHERE {own} ORDER BY {sql.names(t.key)}) TO {sql.text(str(target))} "
-            "(FORMAT parquet, COMPRESSION zstd)",
-            params,
-        )
-    row = sql.one(con, f"SELECT count(*) FROM {source}", params)
-    return int(row[0]) if row else 0
+        if target.is_file() and (chosen.start is not None or chosen.end is not None):
+            old = f"SELECT {fields} FROM read_parquet({_quoted_path(target)}, hive_partitioning = false)"
+            rows = f"{rows} UNION ALL SELECT * FROM ({old}) o WHERE NOT EXISTS (SELECT 1 FROM ({rows}) n WHERE "
+            rows += f"{sql.same(t.key, 'o', 'n')})"
+            params_here = [*params, *params]
+        else:
+            params_here = params
+        _write(con, f"SELECT * FROM ({rows}) ORDER BY {sql.names(t.key)}", params_here, target)
+    return sum(count for *_, count in parts)
 
 
-def _export_ingests(
-    con: Connection, folder: Path, tables: Sequence[str], venue: str | None, symbol: str | None, start: Any, end: Any
-) -> None:
+def _write(con: Connection, query: str, params: Sequence[Any], target: Path) -> None:
+    """A file appears whole or not at all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = target.with_name("." + target.name + ".new")
+    con.execute(f"COPY ({query}) TO {sql.text(str(fresh))} (FORMAT parquet, COMPRESSION zstd)", list(params))
+    fresh.replace(target)
+
+
+def _quoted_path(path: Path) -> str:
+    return sql.text(glob.escape(str(path)))
+
+
+def _export_ingests(con: Connection, folder: Path, tables: Sequence[str], chosen: Selection) -> None:
     """Provenance of the tables exported. What an origin covers is cut to the selection: the rest is not in the lake."""
-    clauses, params = [f"table_name IN ({', '.join(map(sql.text, tables))})"], []
+    clauses: list[str] = [f"table_name IN ({', '.join(map(sql.text, tables))})"]
+    params: list[Any] = []
     covers = {"covers_from": "covers_from", "covers_to": "covers_to"}
     names = "symbols"
-    if venue is not None:
+    if chosen.venue is not None:
         clauses.append("coalesce(venue, ?) = ?")
-        params += [venue, venue]
-    if symbol is not None:
+        params += [chosen.venue, chosen.venue]
+    if chosen.symbol is not None:
         clauses.append("(symbols IS NULL OR list_contains(symbols, ?))")
-        params.append(symbol)
-        names = f"[{sql.text(symbol)}]"
-    if start is not None:
-        covers["covers_from"] = f"greatest(covers_from, {sql.literal(clock.naive(clock.moment(start)))})"
-    if end is not None:
-        covers["covers_to"] = f"least(covers_to, {sql.literal(clock.naive(clock.moment(end)))})"
+        params.append(chosen.symbol)
+        names = f"[{sql.text(chosen.symbol)}]"
+    if chosen.start is not None:
+        covers["covers_from"] = f"greatest(covers_from, {sql.literal(clock.naive(chosen.start))})"
+    if chosen.end is not None:
+        covers["covers_to"] = f"least(covers_to, {sql.literal(clock.naive(chosen.end))})"
     replaced = ", ".join(f"{v} AS {k}" for k, v in covers.items())
-    target = folder / "table=ingests" / "part.parquet"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    con.execute(
-        f"COPY (SELECT * REPLACE ({replaced}, {names} AS symbols) FROM ingests WHERE {' AND '.join(clauses)} ORDER "
-        "BY id) "
-        f"TO {sql.text(str(target))} (FORMAT parquet)",
-        params,
-    )
+    rows = f"SELECT * REPLACE ({replaced}, {names} AS symbols) FROM ingests WHERE {' AND '.join(clauses)}"
+    target = folder / _INGESTS
+    if target.is_file():
+        rows = f"{rows} UNION SELECT * FROM read_parquet({_quoted_path(target)}, hive_partitioning = false)"
+    _write(con, f"SELECT * FROM ({rows}) ORDER BY id, table_name, origin", params, target)
 
 
 def _place(t: Table, levels: Sequence[str], by_month: bool, part: Sequence[str]) -> Path:
@@ -141,9 +180,9 @@ def open_views(con: Connection, folder: Path) -> None:
             con.execute(ddl(t))
             continue
         pattern = f"{'venue=*/' if 'venue' in t.key else ''}table={t.name}/**/*.parquet"
-        glob = sql.text(str(folder / pattern))
+        files_sql = sql.text(f"{glob.escape(str(folder))}/{pattern}")
         con.execute(
-            f"CREATE VIEW {sql.name(t.name)} AS SELECT {sql.names(t.names)} FROM read_parquet({glob}, "
+            f"CREATE VIEW {sql.name(t.name)} AS SELECT {sql.names(t.names)} FROM read_parquet({files_sql}, "
             "hive_partitioning = true, hive_types_autocast = false)"
         )
 
@@ -164,12 +203,12 @@ def import_into(store: Store, folder: Path) -> Written:
         files = [(p, sha256_of(p)) for p in _files(folder, t)]
         origins = {p: Origin("lake", str(p.relative_to(folder)), sha, f"lake-{SCHEMA_VERSION}") for p, sha in files}
         done = store.stored(origins.values(), [t.name])
-        for path, origin in origins.items():
-            if (origin.sha256, origin.recipe) in done:
-                total = total + Written(skipped=1)
-                continue
-            columns = {c.name: Time(c.name) if c.kind is Kind.TIME else Col(c.name) for c in t.columns}
-            total = total + store.write(Batch((Rows(t.name, Scan(path, "parquet", columns)),), (origin,)))
+        todo = [(p, o) for p, o in origins.items() if (o.sha256, o.recipe) not in done]
+        total = total + Written(skipped=len(files) - len(todo))
+        columns = {c.name: Time(c.name) if c.kind is Kind.TIME else Col(c.name) for c in t.columns}
+        batches = [Batch((Rows(t.name, Scan(p, "parquet", columns)),), (o,)) for p, o in todo]
+        for i in range(0, len(batches), _TOGETHER):
+            total = total + store.write(batches[i : i + _TOGETHER])
     _import_coverage(store, folder)
     return total
 
@@ -178,7 +217,7 @@ def _import_coverage(store: Store, folder: Path) -> None:
     """What the lake's own origins covered, without claiming that those files were stored here."""
     import pyarrow.parquet as pq
 
-    path = folder / "table=ingests" / "part.parquet"
+    path = folder / _INGESTS
     if not path.is_file():
         return
     name, sha = str(path.relative_to(folder)), sha256_of(path)

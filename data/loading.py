@@ -74,7 +74,7 @@ def market(
     limit = None if as_of is None else clock.moment(as_of)
     found = [_look(con, s, venue, limit) for s in asked]
     step = clock.duration(interval)
-    base = _base_interval(found, step)
+    base = _base_interval(found, step, *_asked(found, start, end))
     grid = _grid(found, base, start, end, limit)
     candles = GridBars(grid, tuple(s.symbol for s in found))
     data = {}
@@ -120,8 +120,16 @@ def _look(con: Connection, symbol: str, venue: str | None, as_of: int | None) ->
     return _Stored(at, name, tuple(series))
 
 
-def _base_interval(found: Iterable[_Stored], step: int) -> int:
-    """The coarsest interval that every symbol has and that adds up to the one asked for."""
+def _asked(found: Iterable[_Stored], start: Any, end: Any) -> tuple[int, int]:
+    trades = [s for f in found for s in f.of("trade")]
+    first = clock.moment(start) if start is not None else min(s.first for s in trades)
+    return first, clock.moment(end) if end is not None else max(s.last + s.interval for s in trades)
+
+
+def _base_interval(found: Sequence[_Stored], step: int, start: int, end: int) -> int:
+    """Of the intervals that every symbol has and that add up to the one asked for, the one that covers most of the time
+    asked for; of equals the coarsest.
+    """
     common = set.intersection(*({s.interval for s in f.of("trade")} for f in found))
     fitting = [i for i in common if step % i == 0]
     if not fitting:
@@ -130,7 +138,12 @@ def _base_interval(found: Iterable[_Stored], step: int) -> int:
             for f in found
         )
         raise NotFound(f"no candles that make {clock.label(step)} bars are stored ({have})")
-    return max(fitting)
+
+    def covers(interval: int) -> int:
+        spans = [(s.first, s.last + interval) for f in found for s in f.of("trade") if s.interval == interval]
+        return sum(max(0, min(last, end) - max(first, start)) // step for first, last in spans)
+
+    return max(fitting, key=lambda i: (covers(i), i))
 
 
 def _grid(found: Iterable[_Stored], interval: int, start: Any, end: Any, as_of: int | None) -> Grid:
@@ -258,7 +271,7 @@ class _Loader:
         about = sql.one(
             self.con,
             "SELECT count(*), min(known_at - ts) = max(known_at - ts), list_sort(list(DISTINCT feed)), "
-            "epoch_us(min(ts)), epoch_us(max(ts)), coalesce(arg_min(epoch_us(known_at) - epoch_us(ts), known_at), 0) "
+            "coalesce(arg_min(epoch_us(known_at) - epoch_us(ts), known_at), 0) "
             "FROM liquidations WHERE venue = ? AND symbol = ?" + ("" if self.as_of is None else " AND known_at < ?"),
             [*self.key, *([] if self.as_of is None else [clock.naive(self.as_of)])],
         )
@@ -282,9 +295,9 @@ class _Loader:
             np.where(is_long, notional, 0.0),
             np.where(is_long, 0.0, notional),
             feed=_worst(about[2] or []),
-            spans=spans or [(about[3] * clock.US, about[4] * clock.US + 1)],
+            spans=spans,
             gaps=self._gaps("liquidations"),
-            lag=int(about[5]) * clock.US,
+            lag=int(about[3]) * clock.US,
         )
 
     def _source_bars(self) -> Flow | None:
@@ -360,16 +373,18 @@ class _Loader:
             rows = self.con.sql(INSTRUMENTS_AT, params=[self.key[0], self.key[0], at, at]).to_arrow_table().to_pylist()
             for terms in rows:
                 if terms["symbol"] == self.stored.symbol:
-                    return {**terms, "delisted": terms["delisted"] if when == last else self._delisted(last)}
+                    return {**terms, **self._delisted(last)}
         return None
 
-    def _delisted(self, last: int) -> Any:
+    def _delisted(self, last: int) -> dict[str, Any]:
+        """The delisting that was known by the end, and since when."""
         row = sql.one(
             self.con,
-            "SELECT max(delisted) FROM instruments WHERE venue = ? AND symbol = ? AND known_at < ?",
+            "SELECT delisted, known_at FROM instruments WHERE venue = ? AND symbol = ? AND known_at < ? "
+            "AND delisted IS NOT NULL ORDER BY delisted DESC, known_at LIMIT 1",
             [*self.key, clock.naive(last)],
         )
-        return row[0] if row else None
+        return {"delisted": row[0], "delisted_known_at": row[1]} if row else {"delisted": None}
 
 
 def _stop(ns: int) -> Any:

@@ -11,13 +11,12 @@ known later: marks clipped into a coarser mark bar, and settlements (their last 
 `features_view()` is the same market without them; strategies are given that.
 
 Where the rest is: `data.align` has the rules, `data.market_input` the inputs and the list of fields,
-`data.market_build` applies the rules; `data.market_resample`, `market_coverage`, `market_hash`, `market_frames` and
-`market_html` do what their names say.
+`data.market_build` applies the rules; `data.market_parts`, `market_resample`, `market_coverage`, `market_hash`,
+`market_frames` and `market_html` do what their names say.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -26,8 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from data import align, clock, market_build, market_coverage, market_hash, market_resample
-from data.align import EXACT, STOOD_IN, Bars, Codes, Flags, Floats, Grid, Ints
+from data import align, clock, market_build, market_coverage, market_hash, market_parts, market_resample
+from data.align import Bars, Codes, Flags, Floats, Grid, Ints
 from data.errors import BadInput, NotFound, did_you_mean
 from data.market_build import Laid
 from data.market_coverage import Coverage
@@ -38,8 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["FIELDS", "Bars", "Coverage", "Flow", "Grid", "GridBars", "Market", "Points", "Settlements", "SymbolData"]
-
-_PERIOD = re.compile(r"^\d{4}(-\d{2})?$")
 
 
 class Market:
@@ -77,6 +74,8 @@ class Market:
         self.__dict__["venue"] = venue
         self.__dict__["_laid"] = laid
         arrays = (*laid.fields.values(), *laid.stale.values(), laid.present, laid.mark_source)
+        if laid.partial is not None:
+            laid.partial.setflags(write=False)
         for array in (*arrays, laid.settlements, laid.versions, laid.lacking, laid.tiers):
             array.setflags(write=False)
 
@@ -91,8 +90,11 @@ class Market:
         *,
         candles: GridBars | None = None,
     ) -> Market:
-        """The whole bars inside [start, end). `candles`: bars already laid on that grid, for all symbols."""
-        grid = align.grid_of(clock.duration(interval), _moment(start), _moment(end))
+        """The whole bars inside [start, end), which may be any nanoseconds, as those of the arrays in `data` may.
+
+        `candles`: bars already laid on that grid, for all symbols.
+        """
+        grid = align.grid_of(clock.duration(interval), _nanoseconds(start), _nanoseconds(end))
         return cls(venue, market_build.lay(grid, data, candles))
 
     @classmethod
@@ -118,7 +120,8 @@ class Market:
         from data import market_frames
 
         given = {name: value for name, value in locals().items() if name not in ("cls", "candles", "market_frames")}
-        return cls.build(*market_frames.read(candles, **given))
+        name, grid, data, notes = market_frames.read(candles, **given)
+        return cls(name, replace(market_build.lay(grid, data), notes=notes))
 
     # ---- what it is ----------------------------------------------------------------------------
 
@@ -168,6 +171,12 @@ class Market:
         return _frozen(self._laid.present)
 
     @cached_property
+    def partial(self) -> Flags:
+        """Where a bar is made of fewer finer bars than it should be: some of its minutes are missing."""
+        made = self._laid.partial
+        return _frozen(np.zeros_like(self._laid.present) if made is None else made)
+
+    @cached_property
     def mark_source(self) -> Codes:
         """What the mark is: 0 the trade price, 1 the trade price clipped into a coarser mark bar, 2 a mark bar."""
         return _frozen(self._laid.mark_source)
@@ -213,7 +222,7 @@ class Market:
 
         These are the venue's rules and not a signal: a table holds from its very moment on.
         """
-        at, j = _moment(when), self._number(symbol)
+        at, j = clock.moment(when), self._number(symbol)
         rows = self.tiers[self.tiers["symbol"] == j]
         rows = rows[(rows["valid_from"] <= at) & (rows["known_at"] <= at)]
         for stamp in ("valid_from", "known_at") if len(rows) else ():
@@ -253,13 +262,15 @@ class Market:
             raise BadInput("a market has no every other bar: resample it instead")
         if all(isinstance(e, int | np.integer) for e in ends):
             first, stop, _ = key.indices(len(self))
-            return self._cut(first, max(first, stop))
+            if stop <= first:
+                raise NotFound(f"no bar lies in [{key.start}:{key.stop}]: the market has {len(self):,} bars")
+            return self._cut(first, stop)
         return self.between(key.start, key.stop)
 
     def between(self, start: Any = None, end: Any = None) -> Market:
         """The bars that lie wholly inside [start, end): "2024-01" to "2024-03" is January and February."""
-        low = self.start if start is None else max(_moment(start), self.start)
-        high = self.end if end is None else min(_moment(end), self.end)
+        low = self.start if start is None else max(clock.moment(start), self.start)
+        high = self.end if end is None else min(clock.moment(end), self.end)
         first, stop = -((self.start - low) // self.interval), (high - self.start) // self.interval
         if stop <= first:
             span = f"{clock.iso(self.start)} to {clock.iso(self.end)}"
@@ -267,28 +278,7 @@ class Market:
         return self._cut(first, stop)
 
     def _cut(self, first: int, stop: int) -> Market:
-        laid = self._laid
-        rows = slice(first, stop)
-
-        def inside(a: NDArray[Any]) -> NDArray[Any]:
-            low, high = np.searchsorted(a["bar"], [first, stop])
-            kept = a[low:high].copy()
-            kept["bar"] -= first
-            return kept
-
-        cut = replace(
-            laid,
-            grid=laid.grid.cut(first, stop),
-            fields={name: a[rows] for name, a in laid.fields.items()},
-            present=laid.present[rows],
-            mark_source=laid.mark_source[rows],
-            stale={name: a[rows] for name, a in laid.stale.items()},
-            settlements=inside(laid.settlements),
-            versions=inside(laid.versions),
-            lacking=inside(laid.lacking),
-            outside={},
-        )
-        return Market(self.venue, cut)
+        return Market(self.venue, market_parts.cut(self._laid, first, stop))
 
     def select(self, symbols: Iterable[str]) -> Market:
         """The market of some of its symbols, in the order asked for. Columns are copied when first used."""
@@ -297,32 +287,7 @@ class Market:
             raise BadInput("name each symbol once, and at least one")
         if picked == list(range(len(self.symbols))):
             return self
-        laid, column = self._laid, picked[0] if len(picked) == 1 else picked
-        place = np.full(len(self.symbols), -1, dtype=np.int32)
-        place[picked] = np.arange(len(picked))
-
-        def rows(a: NDArray[Any]) -> NDArray[Any]:
-            kept = a[np.isin(a["symbol"], picked)]
-            kept["symbol"] = place[kept["symbol"]]
-            return kept
-
-        names = tuple(self.symbols[j] for j in picked)
-        part = replace(
-            laid,
-            symbols=names,
-            fields={name: a[:, column] for name, a in laid.fields.items()},
-            present=laid.present[:, column],
-            mark_source=laid.mark_source[:, column],
-            stale={name: a[:, column] for name, a in laid.stale.items()},
-            settlements=rows(laid.settlements),
-            versions=rows(laid.versions),
-            lacking=rows(laid.lacking),
-            tiers=rows(laid.tiers),
-            instruments={s: i for s, i in laid.instruments.items() if s in names},
-            feeds={s: f for s, f in laid.feeds.items() if s in names},
-            outside={s: c for s, c in laid.outside.items() if s in names},
-        )
-        return Market(self.venue, part)
+        return Market(self.venue, market_parts.chosen(self._laid, picked))
 
     def resample(self, interval: str | int) -> Market:
         """The same market in coarser bars; only buckets that are complete."""
@@ -336,21 +301,13 @@ class Market:
           bar before that has ended), and `mark_source` does not say which were clipped.
         * `settlements` are all their versions, each in the bar in which it became known. Those that became known after
           the last bar are not there.
+        * `instrument` and `tiers` hold no listing, delisting or brackets that became known after the last bar.
         """
         return self._features
 
     @cached_property
     def _features(self) -> Market:
-        laid = self._laid
-        exact = laid.mark_source == EXACT
-        fields = dict(laid.fields)
-        if laid.mark_source.size and not exact.all():
-            for price in ("open", "high", "low", "close"):
-                mark, trade = laid.fields.get(f"mark_{price}"), laid.fields.get(price)
-                if mark is not None and mark is not trade:
-                    fields[f"mark_{price}"] = np.where(exact, mark, np.nan if trade is None else trade)
-        source = np.where(exact, EXACT, STOOD_IN).astype(np.uint8)
-        return Market(self.venue, replace(laid, fields=fields, mark_source=source, settlements=laid.versions))
+        return Market(self.venue, market_parts.for_features(self._laid))
 
     # ---- what it holds -------------------------------------------------------------------------
 
@@ -409,10 +366,5 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _moment(when: Any) -> int:
-    """As `clock.moment`, and also a year or a month: its first moment."""
-    if isinstance(when, np.integer):
-        return int(when)
-    if isinstance(when, str) and _PERIOD.match(when.strip()):
-        when = when.strip() + ("-01-01" if len(when.strip()) == 4 else "-01")
-    return clock.moment(when)
+def _nanoseconds(when: Any) -> int:
+    return int(when) if isinstance(when, int | np.integer) else clock.moment(when)

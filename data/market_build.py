@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from data import align
-from data.align import Bars, Codes, Flags, Floats, Grid
+from data.align import Bars, Codes, Flags, Floats, Grid, Ints
 from data.errors import BadInput
 from data.market_input import (
     LACKING,
@@ -50,7 +50,9 @@ class Laid:
     tiers: NDArray[Any] = field(default_factory=lambda: np.zeros(0, TIER))
     instruments: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     feeds: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    outside: dict[str, int] = field(default_factory=dict)  # liquidation rows beyond what their feed covers
+    outside: dict[str, Ints] = field(default_factory=dict)  # bars of liquidation rows that their feed does not cover
+    partial: Flags | None = None  # bars made of fewer finer ones than they should be; None: no bar is
+    notes: tuple[str, ...] = ()  # what else a reader should know
 
     def column(self, array: NDArray[Any], j: int) -> NDArray[Any]:
         return array if array.ndim == 1 else array[:, j]
@@ -79,7 +81,7 @@ def lay(grid: Grid, data: Mapping[str, SymbolData], candles: GridBars | None = N
         if one.candles is not None:
             bars.add_bars(symbol, one.candles)
     shape = bars.present.shape
-    laid = Laid(grid, symbols, bars.arrays, bars.present, np.zeros(shape, np.uint8))
+    laid = Laid(grid, symbols, bars.arrays, bars.present, np.zeros(shape, np.uint8), partial=bars.partial)
     if any(one.marks for one in data.values()):
         for j, one in enumerate(data.values()):
             _mark(laid, j, one.marks)
@@ -144,6 +146,7 @@ def _liquidations(laid: Laid, j: int, symbol: str, one: SymbolData) -> None:
     if not flows:
         return
     long, short = np.full((2, laid.grid.n), np.nan)
+    outside = []
     for flow, is_bars in flows:
         seen = align.covered(laid.grid, flow.spans, flow.gaps, flow.lag)
         rows = align.first_versions(flow.known_at, flow.ts) if is_bars else np.arange(len(flow.ts))
@@ -152,7 +155,8 @@ def _liquidations(laid: Laid, j: int, symbol: str, one: SymbolData) -> None:
             np.copyto(total, align.bin_sum(laid.grid, known, amount[rows]), where=seen)
         at = laid.grid.bar(known)
         at = at[(at >= 0) & (at < laid.grid.n)]
-        laid.outside[symbol] = laid.outside.get(symbol, 0) + int(np.count_nonzero(~seen[at]))
+        outside.append(at[~seen[at]])
+    laid.outside[symbol] = np.concatenate(outside)
     laid.feeds[symbol] = tuple(str(flow.feed) for flow, _ in reversed(flows))
     laid.put("liq_long", j, long)
     laid.put("liq_short", j, short)

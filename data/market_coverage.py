@@ -50,6 +50,7 @@ class SymbolCoverage:
     marks_clipped: int  # the trade price, held inside a coarser mark bar
     marks_stood_in: int  # the trade price
     liquidation_feed: str  # in words; empty: none
+    bars_partial: int  # made of fewer finer bars than they should be
 
 
 @dataclass(frozen=True)
@@ -96,12 +97,15 @@ def _symbol(laid: Laid, j: int, symbol: str) -> SymbolCoverage:
         source = laid.column(laid.mark_source, j)
         marks = {code: int(np.count_nonzero(marked & (source == code))) for code in marks}
     feeds = "; ".join(dict.fromkeys(FEED_WORDS.get(Feed(f), f) for f in laid.feeds.get(symbol, ())))
-    return SymbolCoverage(symbol, found, found + lacking, marks[EXACT], marks[CLIPPED], marks[STOOD_IN], feeds)
+    partial = 0 if laid.partial is None else int(np.count_nonzero(laid.column(laid.partial, j)))
+    return SymbolCoverage(symbol, found, found + lacking, marks[EXACT], marks[CLIPPED], marks[STOOD_IN], feeds, partial)
 
 
 def warnings(laid: Laid, covered: Coverage) -> list[str]:
-    """What a reader of results should know about the data, in sentences."""
-    notes: list[str] = []
+    """What a reader of results should know about the data, in sentences; first of all, what has no candles at all."""
+    span = f"{clock.iso(laid.grid.start)} and {clock.iso(laid.grid.end)}"
+    bare = [s for j, s in enumerate(laid.symbols) if not laid.column(laid.present, j).any()]
+    notes = [*(f"no candle of {symbol} lies between {span}" for symbol in bare), *laid.notes]
     for j, one in enumerate(covered.symbols):
         about = _about(laid, covered, j, one)
         notes += [f"{one.symbol}: {text}" if len(covered.symbols) > 1 else text for text in about]
@@ -111,8 +115,10 @@ def warnings(laid: Laid, covered: Coverage) -> list[str]:
 def _about(laid: Laid, covered: Coverage, j: int, one: SymbolCoverage) -> list[str]:
     n, notes = laid.grid.n, []
     absent = n - int(np.count_nonzero(laid.column(laid.present, j)))
-    if absent:
+    if 0 < absent < n:
         notes.append(f"{absent:,} of {n:,} bars are missing: nothing trades in them")
+    if one.bars_partial:
+        notes.append(f"{one.bars_partial:,} of {n:,} bars are made of fewer bars than they should be")
     if one.marks_stood_in:
         notes.append(f"marks stood in by trades in {one.marks_stood_in:,} of {n:,} bars")
     if one.marks_clipped:
@@ -128,6 +134,6 @@ def _about(laid: Laid, covered: Coverage, j: int, one: SymbolCoverage) -> list[s
     ]
     if one.liquidation_feed and one.liquidation_feed != FEED_WORDS[Feed.COMPLETE]:
         notes.append(f"liquidation feed is {one.liquidation_feed}")
-    if outside := laid.outside.get(one.symbol):
+    if outside := len(laid.outside.get(one.symbol, ())):
         notes.append(f"{outside:,} liquidation rows lie outside what their feed covers and are left out")
     return notes

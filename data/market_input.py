@@ -149,9 +149,13 @@ class GridBars:
 
     def __init__(self, grid: Grid, symbols: Sequence[str]) -> None:
         self.grid, self.symbols = grid, tuple(symbols)
+        for name in self.symbols:
+            if self.symbols.count(name) > 1:
+                raise BadInput(f"{name} is asked for twice: name each symbol once")
         self._shape = (grid.n,) if len(self.symbols) == 1 else (grid.n, len(self.symbols))
         self.arrays: dict[str, Floats] = {}
         self.present: Flags = np.zeros(self._shape, dtype=bool)
+        self.partial: Flags | None = None  # bars made of fewer finer ones than they should be; None: no bar is
 
     def add(self, symbol: str, ts: Ints, columns: Mapping[str, Floats | None], unit: int = 1) -> None:
         """Rows of one symbol, in any order; `ts` in units of so many nanoseconds (a store's microseconds: 1000)."""
@@ -177,8 +181,16 @@ class GridBars:
             fine, coarse = clock.label(self.grid.step), clock.label(bars.interval)
             raise BadInput(f"{symbol}: {coarse} candles cannot make {fine} bars: ask for {coarse} or coarser")
         if bars.interval < self.grid.step:
-            bars, _ = aggregate(bars, self.grid.step)
+            whole = self.grid.step // bars.interval
+            bars, count = aggregate(bars, self.grid.step)
+            self._short(symbol, self.grid.bar(bars.ts[count < whole]))
         self.add(symbol, bars.ts, {name: getattr(bars, name) for name in CANDLE})
+
+    def _short(self, symbol: str, bars: Ints) -> None:
+        bars = bars[(bars >= 0) & (bars < self.grid.n)]
+        if len(bars):
+            self.partial = np.zeros(self._shape, dtype=bool) if self.partial is None else self.partial
+            self._column(self.partial, symbol)[bars] = True
 
     def _column(self, array: NDArray[Any], symbol: str) -> NDArray[Any]:
         return array if array.ndim == 1 else array[:, self.symbols.index(symbol)]

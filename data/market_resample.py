@@ -1,7 +1,8 @@
 """Coarser bars of a whole market: only buckets that are complete.
 
 First open, highest high, lowest low and last close of the bars that have one; sums of what traded; liquidations are
-summed only where every bar was covered; everything known as of a time is the value at the bucket's last bar.
+summed only where every bar was covered; everything known as of a time is the value at the bucket's last bar. A bucket
+that lacks bars is there as long as it has one, and is marked as partial.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from data.align import EXACT, STOOD_IN, Floats, Grid
 from data.errors import BadInput
 from data.market_build import Laid
 from data.market_input import SUMS
+from data.market_parts import known_by
 
 Array = NDArray[Any]
 
@@ -45,18 +47,23 @@ def coarser(laid: Laid, interval: int) -> Laid:
         source = np.where(blocks(marked).any(axis=1), weakest, STOOD_IN).astype(np.uint8)
     else:
         source = last_bar(source)
-    return replace(
+    present = np.asarray(blocks(laid.present).any(axis=1))
+    whole = laid.present if laid.partial is None else laid.present & ~laid.partial
+    partial = present & ~blocks(whole).all(axis=1)
+    coarse = replace(
         laid,
         grid=grid,
         fields=fields,
-        present=np.asarray(blocks(laid.present).any(axis=1)),
+        present=present,
+        partial=partial if partial.any() else None,
         mark_source=source,
         stale={name: last_bar(a) for name, a in laid.stale.items()},
         settlements=rows(laid.settlements),
         versions=rows(laid.versions),
         lacking=rows(laid.lacking),
-        outside={},
+        outside={s: (at[(at >= first) & (at < stop)] - first) // ratio for s, at in laid.outside.items()},
     )
+    return known_by(coarse, grid.end)
 
 
 def _buckets(grid: Grid, interval: int) -> tuple[Grid, int, int]:

@@ -83,6 +83,7 @@ class Origin:
     symbols: tuple[str, ...] | None = None  # None: all symbols of the feed
     tables: tuple[str, ...] = ()  # tables that it fills; empty: all of its batch
     venue: str = ""
+    run: str = ""  # names the import that it is part of
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,10 @@ CSV is read as text, so that a word where a number belongs is an error with a ro
 
 from __future__ import annotations
 
+import csv
+import glob
+import gzip
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +39,7 @@ class Incoming:
     view: str
     given: tuple[str, ...]
     where: str
+    guessed: tuple[str, ...] = ()  # worked out from the rows around, not told by the source
 
 
 def incoming(con: Connection, rows: Rows, view: str) -> Incoming:
@@ -58,14 +63,15 @@ def incoming(con: Connection, rows: Rows, view: str) -> Incoming:
     base = f"SELECT {', '.join(fields)}, _row FROM {source} {joins}"
     given = tuple(c for c in t.names if c in mapping or c == "known_at" or (t.name == "funding" and c in _FUNDING))
     con.execute(f"CREATE OR REPLACE TEMP VIEW {view} AS {_complete(t, rows.lag_s, base, set(mapping))}")
-    return Incoming(t, view, given, where)
+    guessed = ("interval_hours",) if t.name == "funding" and "interval_hours" not in mapping else ()
+    return Incoming(t, view, given, where, guessed)
 
 
 # ---- sources -------------------------------------------------------------------------------------------------------
 
 
 def _open_scan(con: Connection, scan: Scan, view: str) -> tuple[str, Mapping[str, Expr], bool]:
-    path = sql.text(str(scan.path))
+    path = sql.text(glob.escape(str(scan.path)))
     raw = sql.name(view + "_raw")
     try:
         if scan.format == "parquet":
@@ -76,7 +82,7 @@ def _open_scan(con: Connection, scan: Scan, view: str) -> tuple[str, Mapping[str
         elif scan.format == "csv":
             con.execute(
                 f"CREATE OR REPLACE TEMP TABLE {raw} AS SELECT *, row_number() OVER () AS _row "
-                f"FROM read_csv({path}, header = true, all_varchar = true, null_padding = false, strict_mode = true)"
+                f"FROM read_csv({path}, {_dialect(scan)}, header = true, auto_detect = false, strict_mode = true)"
             )
         else:
             con.register(view + "_arrow", _feather(scan))
@@ -87,10 +93,36 @@ def _open_scan(con: Connection, scan: Scan, view: str) -> tuple[str, Mapping[str
     except Exception as problem:
         kind = type(problem).__name__
         if kind in ("InvalidInputException", "IOException", "ConversionException") and "No space" not in str(problem):
+            _refuse_ragged(scan, str(problem))
             first = str(problem).strip().splitlines()[0].replace(str(scan.path), scan.path.name)
             raise NotThisFormat(f"{scan.path.name}: cannot be read as {scan.format}: {first}") from None
         raise
     return raw, scan.columns, scan.format == "csv"
+
+
+def _dialect(scan: Scan) -> str:
+    """Separator and columns of a CSV, by its first line; nothing is guessed from what follows."""
+    opener = gzip.open if scan.path.name.lower().endswith(".gz") else open
+    with opener(scan.path, "rt", encoding="utf-8-sig", newline="") as f:
+        header = f.readline()
+    separator = max(",;\t|", key=header.count)
+    names = [n.strip() for n in next(csv.reader([header], delimiter=separator), [])]
+    if not names or len(set(names)) != len(names):
+        raise NotThisFormat(
+            f"{scan.path.name}: the first line does not name the columns, each once: {header.strip()[:80]!r}"
+        )
+    columns = ", ".join(f"{sql.text(n)}: 'VARCHAR'" for n in names)
+    quote = sql.text('"')
+    return f"delim = {sql.text(separator)}, quote = {quote}, escape = {quote}, columns = {{{columns}}}"
+
+
+def _refuse_ragged(scan: Scan, problem: str) -> None:
+    line = re.search(r"CSV Error on Line: (\d+)", problem)
+    counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", problem)
+    if line and counts:
+        raise BadRow(
+            scan.path.name, int(line[1]) - 1, f"has {counts[2]} columns, not {counts[1]}; is the file cut short?"
+        )
 
 
 def _feather(scan: Scan) -> Any:
@@ -331,30 +363,31 @@ def _known_at(t: Table, lag_s: float, given: set[str]) -> str:
     adds = f" + to_microseconds(b.{sql.name(t.known_adds)} * 1000000)" if t.known_adds else ""
     lag = f" + to_microseconds({round(lag_s * 1e6)})" if lag_s else ""
     rule = f"b.{sql.name(t.known_from)}{adds}{lag}"
-    return f"coalesce(b.known_at, {rule})" if "known_at" in given else rule
+    if "known_at" not in given:
+        return rule
+    # A stamp some milliseconds before the hour is snapped to the hour: it was not known earlier than that.
+    return f"greatest(coalesce(b.known_at, {rule}), b.ts)" if t.name == "funding" else f"coalesce(b.known_at, {rule})"
 
 
 def _settlements(base: str, given: set[str]) -> str:
     """Stamps within a minute of a whole hour are snapped to it; a missing interval is told by the spacing.
 
-    Spacing: the time since the settlement before, or, where that is no interval a venue uses (a settlement is missing,
-    or it is the first), the time to the next.
+    Spacing: the time since the settlement before (of the file, or the stored one before its first), or, where that is
+    no interval a venue uses (a settlement is missing, or it is the very first), the time to the next.
     """
     hour = f"make_timestamp(CAST(round(epoch_us(ts) / {_HOUR_US}.0) AS BIGINT) * {_HOUR_US})"
     snapped = f"CASE WHEN abs(epoch_us(ts) - epoch_us({hour})) <= {_SNAP_US} THEN {hour} ELSE ts END"
     raw = "coalesce(raw_ts, ts)" if "raw_ts" in given else "ts"
-    rest = [c for c in ("raw_ts", "interval_hours") if c in given]
-    star = f"* EXCLUDE (ts{''.join(', ' + c for c in rest)})"
-    own = ", interval_hours AS _own" if "interval_hours" in given else ", CAST(NULL AS DOUBLE) AS _own"
-    stamped = f"SELECT {star}, {snapped} AS ts, {raw} AS raw_ts{own} FROM ({base})"
+    rest = ", raw_ts" if "raw_ts" in given else ""
+    stamped = f"SELECT * EXCLUDE (ts{rest}), {snapped} AS ts, {raw} AS raw_ts FROM ({base})"
     if "interval_hours" in given:
-        return f"SELECT * EXCLUDE (_own), _own AS interval_hours FROM ({stamped})"
-    series = ", ".join(c for c in ("venue", "symbol") if c in given)
-    window = f"OVER (PARTITION BY {series} ORDER BY ts)"
+        return stamped
+    window = "OVER (PARTITION BY s.venue, s.symbol ORDER BY s.ts)"
     spaced = (
-        f"SELECT *, (epoch_us(ts) - epoch_us(lag(ts) {window})) / {_HOUR_US}.0 AS _back, "
-        f"(epoch_us(lead(ts) {window}) - epoch_us(ts)) / {_HOUR_US}.0 AS _ahead FROM ({stamped})"
+        f"SELECT s.*, (epoch_us(s.ts) - epoch_us(coalesce(lag(s.ts) {window}, f.ts))) / {_HOUR_US}.0 AS _back, "
+        f"(epoch_us(lead(s.ts) {window}) - epoch_us(s.ts)) / {_HOUR_US}.0 AS _ahead FROM ({stamped}) s "
+        "ASOF LEFT JOIN funding f ON s.venue = f.venue AND s.symbol = f.symbol AND s.ts > f.ts"
     )
     usual = "(1, 2, 4, 8)"
     told = f"CASE WHEN _back IN {usual} THEN _back WHEN _ahead IN {usual} THEN _ahead ELSE NULL END"
-    return f"SELECT * EXCLUDE (_own, _back, _ahead), {told} AS interval_hours FROM ({spaced})"
+    return f"SELECT * EXCLUDE (_back, _ahead), {told} AS interval_hours FROM ({spaced})"

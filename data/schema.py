@@ -11,8 +11,9 @@ and docs/data.md. Rules that hold for every table:
 5. `known_at` is the time from which a row was known. Where the table has the column it belongs to the natural key: a
    later version of the same fact is kept beside the earlier one and never changes what was visible before.
    Candles have no column for it: a bar is known at its end.
-6. Writing a row whose natural key is already stored replaces it when it differs (the later ingest wins, and the change
-   is counted in `ingests`), and does nothing when it is the same.
+6. Writing a row whose natural key is already stored replaces it where it differs (the later ingest wins, and the change
+   is counted in `ingests`), and does nothing when it is the same. An empty value never erases a stored one; a table of
+   maintenance brackets replaces the whole table of the same moment.
 """
 
 from __future__ import annotations
@@ -457,6 +458,7 @@ _TABLES = (
             Column("unchanged", Kind.INT, "count", "rows that were there already; of the whole transaction"),
             Column("covers_from", Kind.TIME, "UTC", "first time that the origin speaks for"),
             Column("covers_to", Kind.TIME, "UTC", "end of the time that the origin speaks for"),
+            _text("run", "the import that brought it; files of one import keep their order"),
             _text("version", "version of Unwind that wrote it"),
         ),
     ),

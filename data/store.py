@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from data import clock, lake, loading, migrations, reading, sql, writing
+from data import clock, lake, loading, migrations, provenance, reading, sql, writing
 from data.errors import (
     BadInput,
     NotFound,
@@ -35,6 +35,7 @@ from data.errors import (
 )
 from data.gate import gate
 from data.schema import TABLES, table
+from data.symbols import unified
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,6 +66,7 @@ class Store:
         if self.is_lake:
             lake.check(self.path)
         elif self.path.exists() and self.path.stat().st_size > 0:
+            self._check_magic()
             self._check_version()
         elif self.read_only:
             raise NotFound(f"there is no store at {self.path}; `unwind import` or `unwind demo` makes one")
@@ -168,6 +170,11 @@ class Store:
         with self._writing() as con:
             migrations.create(con)
 
+    def _check_magic(self) -> None:
+        with self.path.open("rb") as f:
+            if f.read(12)[8:] != b"DUCK":
+                raise StoreVersion(f"{self.path} is no DuckDB file; name another with --db or UNWIND_DB")
+
     def _check_version(self) -> None:
         with self._reading() as con:
             found = migrations.version(con, str(self.path))
@@ -197,10 +204,10 @@ class Store:
         with self._writing() as con:
             return writing.write(con, batches, VERSION)
 
-    def stored(self, origins: Iterable[Origin], tables: Iterable[str]) -> set[tuple[str, str]]:
-        """The (sha256, recipe) of origins that need not be read again."""
+    def stored(self, origins: Iterable[Origin], tables: Iterable[str], run: str = "") -> set[tuple[str, str]]:
+        """The (sha256, recipe) of origins that need not be read again by the import `run`."""
         with self._reading() as con:
-            return writing.stored(con, origins, tables)
+            return provenance.stored(con, origins, tables, run)
 
     def import_lake(self, folder: str | Path) -> Written:
         """Take in an exported folder, one partition a transaction."""
@@ -231,8 +238,10 @@ class Store:
     def query(self, query: str, params: Sequence[Any] = ()) -> pa.Table:
         """Any SELECT over the tables, as an Arrow table."""
         with self._reading() as con:
-            con.execute("SET enable_progress_bar = false")
-            return con.sql(query, params=list(params)).to_arrow_table()
+            found = con.sql(query, params=list(params))
+            if found is None:
+                raise BadInput("a query is a SELECT; rows are changed by Store.write alone")
+            return found.to_arrow_table()
 
     def table(
         self,
@@ -314,7 +323,9 @@ class Store:
     ) -> dict[str, int]:
         """Write Hive-partitioned Parquet (venue / table / symbol / month); rows by table. `Store(folder)` reads it."""
         with self._reading() as con:
-            return lake.export(con, Path(folder), venue, symbol, tables, start, end)
+            symbol = None if symbol is None else unified(symbol, venue or "")
+            first, stop = (None if t is None else clock.moment(t) for t in (start, end))
+            return lake.export(con, Path(folder), lake.Selection(venue, symbol, first, stop), tables)
 
 
 @contextlib.contextmanager

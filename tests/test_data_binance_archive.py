@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +20,7 @@ from data.sources import Note, Piece, Why
 from data.sources.archive_layout import ArchiveFile, NotImported, Selection, parse
 from data.sources.archive_rows import METRICS_LAG_S, contract_usd, rows_of
 from data.sources.binance_archive import ArchiveTree, ArchiveUrl
+from data.sources.http_tree import HttpTree
 from data.store import Store
 
 
@@ -116,14 +118,89 @@ def test_a_file_covers_its_day_or_its_month() -> None:
 
 def test_loose_bars_are_not_filed_by_guessing() -> None:
     loose = Path("BTCUSDT-1m-2024-03-05.zip")
-    with pytest.raises(BadInput, match="does not say what the bars are made of; pass kind: klines, markPriceKlines"):
+    with pytest.raises(BadInput, match="does not say what the bars are made of; pass --kind, one of klines, markPrice"):
         parse(loose)
-    with pytest.raises(BadInput, match="do not say which market it is of; pass market: um, cm, spot"):
+    with pytest.raises(BadInput, match="do not say which market it is of; pass --market, one of um, cm, spot"):
         parse(loose, kind="klines")
     assert parse(loose, kind="markPriceKlines", market="um").path.endswith(
         "um/daily/markPriceKlines/BTCUSDT/1m/" + loose.name
     )
     assert parse(Path("BTCUSD_PERP-1m-2024-03-05.zip"), kind="klines").market == "cm"
+    assert parse(loose, kind="markPriceKlines").market == "um"  # spot has none
+
+
+@pytest.mark.parametrize(("given", "market"), [("SPOT", "spot"), ("Um", "um"), (" cm ", "cm")])
+def test_a_market_is_named_in_any_case(given: str, market: str) -> None:
+    file = parse(Path("BTCUSDT-1m-2024-03-05.zip"), "KLINES", given)
+    assert (file.market, file.kind) == (market, "klines")
+    assert Selection(("BTCUSDT",), "2024-03-01", "2024-03-02", ("Klines",), given).market == market
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"market": "usdm"}, "--market 'usdm': did you mean um?"),
+        ({"market": "USD-M"}, "did you mean um?"),
+        ({"market": "coin-m"}, "--market 'coin-m': did you mean cm?"),
+        ({"market": "sport"}, "did you mean spot?"),
+        ({"kind": "markPriceKline"}, "--kind 'markPriceKline': did you mean markPriceKlines?"),
+        ({"kind": "aggTrades"}, "--kind 'aggTrades': there is"),
+    ],
+)
+def test_a_market_or_kind_that_is_none(given: dict[str, str], says: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(says)):
+        parse(Path("BTCUSDT-1m-2024-03-05.zip"), **{"kind": "klines", "market": "um", **given})
+
+
+@pytest.mark.parametrize(
+    ("path", "given", "says"),
+    [
+        ("futures/um/daily/markPriceKlines/BTCUSDT/1m/BTCUSDT-1m-2024-03-05.zip", {"kind": "klines"},
+         "its folder says markPriceKlines, --kind says klines"),
+        ("BTCUSDT-metrics-2024-03-05.zip", {"kind": "klines"}, "its name says metrics, --kind says klines"),
+        ("data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-03-05.zip", {"market": "um"},
+         "its folders say spot, --market says um"),
+        ("futures/um/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-03-05.zip", {"market": "SPOT"},
+         "its folders say um, --market says spot"),
+        ("klines/BTCUSD_PERP-1m-2024-03-05.zip", {"market": "um"}, "its name says cm, --market says um"),
+        ("BTCUSDT-metrics-2024-03-05.zip", {"market": "spot"}, "metrics are of futures"),
+    ],
+)  # fmt: skip
+def test_what_the_user_says_must_not_contradict_the_folders(path: str, given: dict[str, str], says: str) -> None:
+    with pytest.raises(BadInput, match=re.escape(says)):
+        parse(Path(path), **given)
+
+
+@pytest.mark.parametrize(
+    ("folders", "market"),
+    [
+        ("home/spot/downloads", "um"),
+        ("spot/klines/old/spot", "spot"),
+        ("um/cm/klines", "cm"),
+        ("data/spot/mine/data/futures/um/daily/klines", "um"),
+        ("data/spot", "spot"),
+        ("spot/daily/klines/BTCUSDT/1m", "spot"),
+        ("um/klines", "um"),
+    ],
+)
+def test_only_folders_of_the_layout_say_the_market(folders: str, market: str) -> None:
+    loose = folders == "home/spot/downloads"
+    told = {"market": "um"} if loose else {}
+    assert parse(Path(folders) / "BTCUSDT-1m-2024-03-05.zip", kind="klines", **told).market == market
+    if loose:
+        with pytest.raises(BadInput, match="pass --market"):
+            parse(Path(folders) / "BTCUSDT-1m-2024-03-05.zip", kind="klines")
+
+
+@pytest.mark.parametrize("base", ["http://[bad", "http://host:99999", "http://", "ftp://host", "https://:80"])
+def test_an_address_that_is_none(base: str) -> None:
+    with pytest.raises(BadInput, match="is no address: write http"):
+        HttpTree(base)
+
+
+def test_no_worker_fetches_nothing() -> None:
+    with pytest.raises(BadInput, match="--workers 0: at least 1"):
+        ArchiveUrl("http://127.0.0.1", Selection(("BTCUSDT",), "2024-03-01", "2024-03-02"), workers=0)
 
 
 @pytest.mark.parametrize("name", ["notes.csv", "BTCUSDT-aggTrades-2024-03-05.zip", "BTCUSDT-1M-2024-03.zip"])
@@ -211,7 +288,7 @@ def test_coin_margined_bars_count_contracts_and_value_them_in_usd(symbol: str, u
     (got,) = records(rows)
     assert (got["volume"], got["quote_volume"]) == (300, 300 * usd)
     assert (got["taker_buy_volume"], got["taker_buy_quote_volume"]) == (200, 200 * usd)
-    assert contract_usd(ArchiveFile("cm", "klines", symbol, DAY, "1m")) == usd
+    assert contract_usd(ArchiveFile("cm", "klines", symbol, DAY, "1m").unified) == usd
 
 
 def test_funding_keeps_the_stamp_and_the_interval_of_the_file() -> None:

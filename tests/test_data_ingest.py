@@ -9,13 +9,16 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from data import clock
+from data.clock import DAY, moment
 from data.errors import BadInput, BadRow, Corrupt, NotFound, StoreLocked, Unreachable, UnwindError
 from data.ingest import NoProgress, Report, TqdmProgress, ingest
 from data.rows import Batch, Col, Const, Origin, Rows, Scan, Time, Written
@@ -108,8 +111,8 @@ class Spy:
         self.packs.append([b.origins[0].name for b in batch])
         return written
 
-    def stored(self, origins: Iterable[Origin], tables: Iterable[str]) -> set[tuple[str, str]]:
-        return self.store.stored(origins, tables)
+    def stored(self, origins: Iterable[Origin], tables: Iterable[str], run: str = "") -> set[tuple[str, str]]:
+        return self.store.stored(origins, tables, run)
 
 
 def days(store: Store) -> list[int]:
@@ -334,3 +337,69 @@ def test_killed_at_any_instant_only_whole_files_are_seen_and_a_second_run_comple
     report = ingest(ArchiveTree(tree), killed)
     assert (report.skipped, report.files) == (len(counts), 40 - len(counts))
     assert killed.fingerprint() == whole.fingerprint()
+
+
+# ---- files that contradict each other ------------------------------------------------------------------------------
+
+
+class Contradicting:
+    """A monthly file and daily ones after it that know better, as an archive yields them."""
+
+    key = "archive"
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+
+    def __iter__(self) -> Iterator[Batch]:
+        for name in self.names:
+            days, value = ([1, 2, 3], 1.5) if name == "month" else ([int(name)], 1.7)
+            ts = [datetime(2024, 1, d) for d in days]  # noqa: DTZ001
+            frame = pa.table({"ts": pa.array(ts, pa.timestamp("us")), "ratio": [value] * len(ts)})
+            rows = Rows("ratios", frame, {"venue": "v", "symbol": "X", "kind": "accounts", "interval_s": 86_400})
+            covers = (moment(ts[0]), moment(ts[-1]) + DAY)
+            yield Batch((rows,), (Origin("test", name, f"sha-{name}", "r", covers=covers, symbols=("X",)),))
+
+
+def ratios(store: Store) -> list[float]:
+    return store.table("ratios").sort_values("ts")["ratio"].tolist()
+
+
+def test_the_later_file_wins_however_often_it_is_run(store: Store) -> None:
+    source = Contradicting("month", "1", "2")
+    for _ in range(3):
+        ingest(source, store, transaction_rows=1)
+        assert ratios(store) == [1.7, 1.7, 1.5]
+    assert ingest(source, store).files == 0, "nothing is read again"
+
+
+def test_files_that_contradict_each_other_in_one_transaction(store: Store) -> None:
+    ingest(Contradicting("month", "1", "2"), store)
+    assert ratios(store) == [1.7, 1.7, 1.5]
+
+
+@pytest.mark.parametrize("first", [("month",), ("month", "1"), ("1",), ("2", "1"), ("1", "2")])
+def test_a_run_in_pieces_ends_where_a_whole_one_does(store: Store, first: tuple[str, ...]) -> None:
+    ingest(Contradicting(*first), store, transaction_rows=1)
+    ingest(Contradicting("month", "1", "2"), store, transaction_rows=1)
+    assert ratios(store) == [1.7, 1.7, 1.5]
+
+
+def test_what_another_import_changed_is_read_again_and_what_follows_too(store: Store) -> None:
+    ingest(Contradicting("month", "1", "2"), store, transaction_rows=1)
+    other = Contradicting("3")
+    other.key = "another"
+    ingest(other, store)
+    assert ratios(store) == [1.7, 1.7, 1.7]
+    ingest(Contradicting("month", "1", "2"), store, transaction_rows=1)
+    assert ratios(store) == [1.7, 1.7, 1.5], "a later ingest wins"
+
+
+def test_a_change_elsewhere_makes_nothing_be_read_again(store: Store) -> None:
+    ingest(Contradicting("1", "2"), store, transaction_rows=1)
+    frame = pa.table({"ts": pa.array([datetime(2024, 1, 1)], pa.timestamp("us"))})  # noqa: DTZ001
+    for value in (1.0, 2.0):
+        rows = Rows(
+            "ratios", frame, {"venue": "v", "symbol": "Y", "kind": "accounts", "interval_s": 60, "ratio": value}
+        )
+        store.write(Batch((rows,), (Origin("other", "y", symbols=("Y",)),)))
+    assert ingest(Contradicting("1", "2"), store).skipped == 2

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from data.clock import HOUR, MINUTE, moment
-from data.errors import NotFound
+from data.errors import NotFound, StoreVersion
 from data.rows import Batch, Origin, Rows
 from data.store import Store
 
@@ -253,3 +253,90 @@ def test_intervals_in_the_store_may_differ(tmp_path: Path) -> None:
     assert store.market(BTC, "1h").interval == HOUR
     assert store.market(BTC, "30m").interval == 30 * MINUTE
     assert len(store.market(BTC, "30m")) == 20
+
+
+# ---- lakes ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_lake_of_a_part_knows_what_was_known_at_its_start(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "part", symbol=BTC, venue="binance", start=at(250), end=at(400))
+    part, whole = Store(tmp_path / "part").market(BTC, "1m"), store.market(BTC, "1m", at(250), at(400))
+    assert len(part.tiers_at(at(260))) == 2
+    for name in ("funding_8h", "open_interest", "ratio_top_positions", "bid_depth_1pct", "close"):
+        np.testing.assert_array_equal(getattr(part, name), getattr(whole, name), err_msg=name)
+
+
+def test_a_lake_grows_by_further_exports(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.duckdb")
+    (batch,) = everything()
+    eth = tuple(Rows(r.table, r.data, {**r.constants, "symbol": "ETH/USDT:USDT"}, r.lag_s) for r in batch.rows)
+    gap = pd.DataFrame({"ts": [at(20)], "until": [at(22)]})
+    outage = Rows("gaps", gap, {"venue": "binance", "symbol": "*", "feed_table": "liquidations"})
+    store.write([batch, Batch(eth, batch.origins), Batch((outage,), ())])
+    for symbol in (BTC, "ETH/USDT:USDT"):
+        store.export(tmp_path / "lake", symbol=symbol, venue="binance")
+    for first, stop in ((0, 100), (100, 300)):
+        store.export(tmp_path / "lake", symbol=BTC, venue="binance", start=at(first), end=at(stop))
+    lake = Store(tmp_path / "lake")
+    for symbol in (BTC, "ETH/USDT:USDT"):
+        assert lake.market(symbol, "1m").hash == store.market(symbol, "1m").hash
+    assert lake.fingerprint() == store.fingerprint()
+
+
+def test_an_interrupted_export_is_refused_and_can_be_finished(store: Store, tmp_path: Path) -> None:
+    store.export(tmp_path / "lake")
+    mark = tmp_path / "lake" / "unwind-lake.json"
+    mark.write_text(mark.read_text().replace("true", "false"))
+    with pytest.raises(StoreVersion, match="export was interrupted; run the same unwind export again"):
+        Store(tmp_path / "lake")
+    store.export(tmp_path / "lake")
+    assert Store(tmp_path / "lake").fingerprint() == store.fingerprint()
+
+
+def test_a_lake_s_path_is_taken_as_it_stands(store: Store, tmp_path: Path) -> None:
+    for name in ("la[1]ke", "la*ke", "lake"):
+        store.export(tmp_path / name)
+    assert Store(tmp_path / "la[1]ke").fingerprint() == store.fingerprint()
+    assert Store(tmp_path / "la*ke").fingerprint() == store.fingerprint()
+
+
+def test_a_lake_imported_again_puts_its_rows_back(store: Store, lake: Store, tmp_path: Path) -> None:
+    back = Store(tmp_path / "back.duckdb")
+    back.import_lake(lake.path)
+    wrong = bars("trade", 5, 1, 5000.0)
+    back.write(Batch((wrong,), (Origin("test", "wrong"),)))
+    assert back.fingerprint() != store.fingerprint()
+    back.import_lake(lake.path)
+    assert back.table("candles")["close"].max() < 5000.0
+
+
+# ---- what a feed covers, and eras ----------------------------------------------------------------------------------
+
+
+def test_a_file_of_events_speaks_for_its_own_time_alone(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.duckdb")
+    store.write(Batch((bars("trade", N, 1, 1000.0),), ()))
+
+    def events(*minutes: float) -> None:
+        frame = pd.DataFrame({"ts": [at(m) for m in minutes], "event_id": [str(m) for m in minutes]})
+        rest = {"position": "long", "price": 1.0, "price_kind": "average", "quantity": 2.0, "feed": "unknown"}
+        store.write(Batch((Rows("liquidations", frame, {**KEY, **rest}),), ()))
+
+    events(10, 19.9)
+    first = store.market(BTC, "1m").liq_long
+    assert first[[10, 15]].tolist() == [2.0, 0.0]
+    assert np.isnan(first[20:]).all()
+    events(50, 59.9)
+    second = store.market(BTC, "1m").liq_long
+    np.testing.assert_array_equal(second[:50], first[:50])
+    assert second[55] == 0.0
+
+
+def test_the_interval_that_covers_the_time_asked_for_is_taken(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.duckdb")
+    hourly = bars("trade", 10, 60, 100.0)
+    old = Rows("candles", hourly.data.assign(ts=lambda f: f["ts"] - pd.Timedelta("365D")), hourly.constants)
+    store.write([Batch((bars("trade", N, 1, 1000.0),), ()), Batch((old,), ())])
+    m = store.market(BTC, "1h", at(0), at(N))
+    assert m.present.all()
+    assert m.close[0] == 1059.5

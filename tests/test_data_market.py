@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import pickle
 import subprocess
 import sys
@@ -125,6 +126,11 @@ def test_candles_outside_the_range_are_left_out_and_doubled_ones_refused() -> No
         Market.build("x", {BTC: SymbolData(candles=off)}, MIN, T0, T0 + 100 * MIN)
 
 
+def test_a_symbol_asked_for_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match=f"{ETH} is asked for twice"):
+        GridBars(Grid(T0, MIN, 3), [ETH, BTC, ETH])
+
+
 def test_candles_may_come_in_chunks_of_microseconds() -> None:
     bars, grid = random_bars(1, 100), Grid(T0, MIN, 100)
     builder = GridBars(grid, [BTC, ETH])
@@ -227,12 +233,27 @@ def test_liquidations_are_events_where_those_cover_else_source_bars_else_nan() -
     assert "lower bound" in market.coverage.symbols[0].liquidation_feed
     assert any(w.startswith("liquidation feed is sampled: a lower bound") for w in market.warnings)
     assert any("3 liquidation rows lie outside" in w for w in market.warnings)
+    assert not any("lie outside" in w for w in market[2:5].warnings)
+    for part in (market[6:], market[2:].resample("2m")[2:], market[3:][3:].features_view()):
+        assert "3 liquidation rows lie outside what their feed covers and are left out" in part.warnings
+    both = Market.build("x", {ETH: SymbolData(), BTC: SymbolData(liquidations=events)}, MIN, T0, T0 + 8 * MIN)
+    assert any("1 liquidation rows lie outside" in w for w in both[5:][BTC].warnings)
 
 
 def test_a_revised_source_bar_is_not_counted_twice() -> None:
     opens = T0 + np.array([0, 0]) * MIN
     bars = Flow(opens, opens + np.array([3, 1]) * MIN, np.array([7.0, 5.0]), np.zeros(2), spans=[(T0, T0 + 9 * MIN)])
     assert small(5, liquidation_bars=bars).liq_long.tolist() == [0, 5, 0, 0, 0]
+
+
+def test_a_range_without_a_candle_is_told_first() -> None:
+    text = "no candle of {} lies between 2024-01-02 00:00 and 2024-01-02 02:00"
+    data = {ETH: SymbolData(candles=random_bars(1, 120, MIN, T0 + DAY + H)), BTC: full(1)}
+    market = Market.build("x", data, MIN, T0 + DAY, T0 + DAY + 2 * H)
+    assert market.warnings[0] == text.format(BTC)
+    assert f"{ETH}: 60 of 120 bars are missing: nothing trades in them" in market.warnings
+    assert not any(w.startswith(f"{BTC}: ") and "nothing trades" in w for w in market.warnings)
+    assert market[BTC].warnings[0] == text.format(BTC)
 
 
 def test_stale_values_are_nan_counted_and_told() -> None:
@@ -303,8 +324,9 @@ def test_slices_are_views_with_settlements_rebased() -> None:
     assert part.settlements["ts"].tolist() == [T0 + 16 * H] * 2
     assert market.settlements["bar"].tolist() == [0, 0, 480, 480, 960, 960]
     assert len(market[-10:]) == 10
-    assert len(market[5:5]) == 0
-    assert len(market[:0].features_view()) == 0
+    for nothing in (slice(5, 5), slice(9, 3), slice(None, 0), slice(5000, None)):
+        with pytest.raises(NotFound, match="the market has 1,440 bars"):
+            market[nothing]
 
 
 def test_slices_by_time_are_half_open_and_hold_whole_bars_only() -> None:
@@ -316,10 +338,53 @@ def test_slices_by_time_are_half_open_and_hold_whole_bars_only() -> None:
     assert len(days["2023":"2024-01-05"]) == 4
     with pytest.raises(NotFound, match="the market goes from 2024-01-01"):
         days["2025":]
+    with pytest.raises(BadInput, match="nanoseconds"):
+        days.between(1_706_745_600)
     with pytest.raises(BadInput, match="resample"):
         days[::2]
     with pytest.raises(BadInput, match="no part of a market"):
         days[5]
+
+
+def test_a_part_does_not_know_of_a_delisting_that_was_told_after_its_end() -> None:
+    at = [dt.datetime(2024, 1, 1, 0, m) for m in range(60)]  # noqa: DTZ001 - naive UTC, as the store gives it
+    told = {"tick_size": 0.1, "known_at": at[0], "listed": at[0], "delisted": at[30], "delisted_known_at": at[5]}
+    market = small(40, instrument=told)
+    assert market.instrument() == market.features_view().instrument() == told
+    for part in (market[:5], market[2:5], market["2024-01-01":"2024-01-01T00:05"], market.resample("5m")[:1]):
+        assert part.instrument() == {**told, "delisted": None, "delisted_known_at": None}
+        assert part.features_view().instrument()["listed"] == at[0]
+    assert market[:6].instrument()["delisted"] == at[30]
+    assert market[:5] == market[:20][:5] == small(5, instrument=market[:5].instrument())
+    whole = small(5, instrument=told)
+    assert whole.instrument()["delisted"] == at[30], "the engine's own"
+    assert whole.features_view().instrument()["delisted"] is None
+    assert small(34, instrument=told).resample("30m").instrument()["delisted"] == at[30]
+    assert small(12, instrument={**told, "delisted_known_at": at[10]}).resample("10m").instrument()["delisted"] is None
+
+
+@pytest.mark.parametrize(
+    ("terms", "blank"),
+    [
+        ({"known_at": "2024-01-01T00:05", "delisted": "2024-01-01T00:02"}, ["delisted"]),
+        ({"known_at": "2024-01-01T00:04", "delisted": "2024-01-01T00:30"}, []),
+        ({"valid_from": "2024-02", "listed": "2024-02", "renamed_to": ETH}, ["listed", "renamed_to"]),
+        ({"known_at": pd.NaT, "valid_from": "2023", "delisted": "2024-01-01T00:30"}, []),
+        ({"listed": "2023", "delisted": "2024-01-01T00:30"}, ["delisted"]),
+        ({"delisted": None, "listed": None}, []),
+    ],
+)
+def test_what_was_told_of_a_contract_is_dated_as_well_as_can_be(terms: dict, blank: list[str]) -> None:
+    seen = small(5, instrument=terms).features_view().instrument()
+    assert [name for name in terms if seen[name] is None and terms[name] is not None] == blank
+
+
+def test_a_part_holds_no_brackets_that_came_after_its_end() -> None:
+    late = tier_rows(T0 + 5 * MIN, [0.0])
+    market = small(10, tiers=np.concatenate([tier_rows(T0, [0.0, 5.0]), late]))
+    assert len(market.tiers) == len(market.features_view().tiers) == len(market[:6].tiers) == 3
+    assert len(market[:5].tiers) == len(market[:5].features_view().tiers) == 2
+    assert market.resample("5m")[:1].tiers_at(T0 + H)["floor"].tolist() == [0.0, 5.0]
 
 
 def test_one_symbol_of_many_is_the_market_built_alone() -> None:
@@ -369,6 +434,46 @@ def test_resampling_agrees_with_pandas() -> None:
 
 def T0_stamp(clock_time: str) -> pd.Timestamp:
     return pd.Timestamp(f"2024-01-01 {clock_time}")
+
+
+def short_hours() -> SymbolData:
+    """Listed at 00:30, three minutes missing after 02:00, all of 03, ended at 05:59."""
+    return SymbolData(
+        candles=random_bars(1, 359).take(np.setdiff1d(np.arange(30, 359), [121, 122, 140, *range(180, 240)]))
+    )
+
+
+def test_resampled_bars_that_lack_some_of_theirs_are_told() -> None:
+    market = Market.build("x", {BTC: short_hours()}, MIN, T0, T0 + 6 * H)
+    assert not market.partial.any()
+    hours = market.resample("1h")
+    assert hours.present.tolist() == [True, True, True, False, True, True]
+    assert hours.partial.tolist() == [True, False, True, False, False, True]
+    assert hours.coverage.symbols[0].bars_partial == 3
+    text = "3 of 6 bars are made of fewer bars than they should be"
+    assert text in hours.warnings
+    assert text.replace("3 of 6", "1 of 2") in hours[1:3].warnings
+    assert hours[1:2].warnings == ["marks stood in by trades in 1 of 1 bars"]
+    np.testing.assert_array_equal(market.resample("10m").resample("1h").partial, hours.partial)
+    np.testing.assert_array_equal(hours.features_view().partial, hours.partial)
+    assert hours.resample("3h").partial.tolist() == [True, True]
+    with pytest.raises(ValueError, match="read-only"):
+        hours.partial[0] = False
+
+
+def test_so_are_those_of_a_market_built_from_finer_candles_and_of_one_symbol_among_many() -> None:
+    data = {ETH: SymbolData(candles=random_bars(2, 360)), BTC: short_hours()}
+    fine, built = (Market.build("x", data, step, T0, T0 + 6 * H) for step in (MIN, H))
+    for hours in (fine.resample("1h"), built):
+        assert hours.partial.sum(axis=0).tolist() == [0, 3]
+        assert hours[BTC].partial.tolist() == [True, False, True, False, False, True]
+        assert not hours[ETH].partial.any()
+        assert [w for w in hours.warnings if "fewer" in w] == [
+            f"{BTC}: 3 of 6 bars are made of fewer bars than they should be"
+        ]
+    assert built == fine.resample("1h")
+    later = Market.build("x", {BTC: short_hours()}, H, T0 + H, T0 + 3 * H)
+    assert later.partial.tolist() == [False, True]
 
 
 def test_resampled_many_symbols_are_each_resampled() -> None:
@@ -754,12 +859,160 @@ BAD = {
 }
 
 
+def changed(**columns):
+    """Candles with a wrong value in row 3."""
+    return lambda f: {
+        "candles": f.assign(volume=1.0).assign(
+            **{c: lambda d, c=c, v=v: d[c].where(d.index != 3, v) for c, v in columns.items()}
+        )
+    }
+
+
+def beside(kind: str, **columns):
+    """Right candles and a frame of another kind with their times, row by row."""
+    return lambda f: {"candles": f, kind: pd.DataFrame({"ts": f["ts"], **columns})}
+
+
+def brackets(**columns):
+    return lambda f: {"candles": f, "tiers": pd.DataFrame({"floor": [0.0, 100.0], "mmr": [0.01, 0.02], **columns})}
+
+
+NAN, HOURS = float("nan"), pd.date_range("2024", periods=6, freq="h")
+BAD |= {
+    "of another contract": (
+        lambda f: {"candles": f, "funding": pd.DataFrame({"ts": f["ts"], "rate": 0.1, "symbol": "BTCUSDT"})},
+        BadInput,
+        f"funding: is of {BTC}, of which there are no candles: did you mean PERP/USDT:USDT.*symbol='{BTC}'",
+    ),
+    "of spot": (
+        lambda f: {"candles": {BTC: f}, "open_interest": {"BTC/USDT": f.assign(value=1.0)}},
+        BadInput,
+        "open_interest: is of BTC/USDT, of which .*did you mean BTC/USDT:USDT",
+    ),
+    "one contract, two keys": (
+        lambda f: {"candles": {"BTCUSDT": f.iloc[:3], BTC: f.iloc[3:]}},
+        BadInput,
+        f"candles: BTCUSDT and {BTC} are one contract",
+    ),
+    "one contract, two names in a column": (
+        lambda f: {"candles": {BTC: f}, "mark": f.assign(symbol=["BTCUSDT", BTC] * 3)},
+        BadInput,
+        f"mark: BTCUSDT and {BTC} are one contract",
+    ),
+    "a frame of others under a key": (
+        lambda f: {"candles": {BTC: f.assign(symbol=["BTCUSDT"] * 4 + ["ETHUSDT"] * 2)}},
+        BadInput,
+        f"candles of {BTC}: its column symbol holds ETHUSDT",
+    ),
+    "no symbol": (
+        lambda f: {"candles": f.assign(symbol=["BTCUSDT"] * 4 + [None, "BTCUSDT"])},
+        BadRow,
+        "row 4: the symbol is missing",
+    ),
+    "a negative price": (changed(low=-1.0), BadRow, "row 3: low is negative: -1"),
+    "a negative volume": (changed(volume=-2.0), BadRow, "row 3: volume is negative: -2"),
+    "a negative index": (beside("index", close=[1, 1, -3.0, 1, 1, 1]), BadRow, "index, row 2: close is negative"),
+    "a negative size": (beside("open_interest", value=[1, -1.0, 1, 1, 1, 1]), BadRow, "row 1: value is negative"),
+    "a rate without a value": (beside("funding", rate=[0, NAN, 0, 0, 0, 0]), BadRow, "row 1: the funding rate is miss"),
+    "a liquidation without a size": (
+        beside("liquidations", side="long", notional=[1, 1, NAN, NAN, 1, 1], price=[NAN] * 3 + [5.0] * 3, quantity=1.0),
+        BadRow,
+        "row 2: the size is missing",
+    ),
+    "brackets with a gap": (brackets(cap=[50.0, 1e9]), BadInput, "tiers: the brackets, tier 2 begins at 100, exp"),
+    "brackets with a wrong cum": (brackets(cum=[0.0, 77.0]), BadInput, "tier 2: cum is 77, expected 1 "),
+    "brackets in percent": (brackets(mmr=[1.0, 2.0]), BadInput, "tier 2: maintenance rate 2 is no fraction"),
+    "brackets of a later day": (
+        brackets(valid_from=pd.to_datetime(["2024", "2024-02"])),
+        BadInput,
+        "the brackets from 2024-02-01 00:00, tier 1 begins at 100",
+    ),
+    "known too early": (
+        beside("open_interest", value=1.0, known_at=HOURS - pd.to_timedelta([0, 0, 0, 0, 1, 0], "ns")),
+        BadRow,
+        "row 4: known_at is 2024-01-01 03:59:59.* before what it tells of at 2024-01-01 04:00",
+    ),
+    "a settlement known too early": (
+        beside("funding", rate=0.1, interval_hours=1, known_at=HOURS - pd.Timedelta("1min")),
+        BadRow,
+        "row 0: known_at",
+    ),
+    "a liquidation known too early": (
+        beside("liquidations", side="long", notional=1.0, known_at=HOURS - pd.Timedelta("1s")),
+        BadRow,
+        "row 0: known_at",
+    ),
+    "a bar known before its end": (
+        beside("index", close=1.0, known_at=HOURS + pd.Timedelta("59min")),
+        BadRow,
+        "index, row 0: known_at is 2024-01-01 00:59, before what it tells of at 2024-01-01 01:00",
+    ),
+    "doubled columns": (
+        lambda f: {"candles": pd.concat([f, f[["close"]]], axis=1)},
+        BadInput,
+        "candles: two columns are called close",
+    ),
+    "columns that are there": (beside("funding", foo=1.0, bar=2.0), MissingColumn, "no column rate.*: ts, foo, bar$"),
+}
+
+
 @pytest.mark.parametrize("case", BAD)
 def test_what_is_wrong_with_a_frame_is_said(case: str) -> None:
     make, error, words = BAD[case]
     given = make(candle_frame())
     with pytest.raises(error, match=words):
         Market.from_frames(given.pop("candles"), **given)
+
+
+def test_a_frame_of_more_contracts_than_the_candles_leaves_a_warning() -> None:
+    funding = pd.DataFrame({"ts": HOURS, "rate": 0.1, "interval_hours": 1.0})
+    market = Market.from_frames({BTC: candle_frame()}, funding={"ETHUSDT": funding, "BTCUSDT": funding})
+    assert len(market.settlements) == 6
+    text = f"funding of {ETH} is left out: there are no candles of that name"
+    assert text in market.warnings
+    assert text in market[:3].warnings
+    few = Market.from_frames({BTC: candle_frame(), ETH: candle_frame()}, funding={BTC: funding})
+    assert not any("left out" in w for w in few.warnings)
+
+
+def test_a_premium_and_a_rate_may_be_negative() -> None:
+    minus = pd.DataFrame({"ts": HOURS, "close": -0.1, "rate": -0.1, "interval_hours": 1.0})
+    market = Market.from_frames(candle_frame(), premium=minus, funding=minus)
+    assert (market.premium[5], market.settlements["rate"][5]) == (-0.1, -0.1)
+
+
+def test_the_size_of_a_liquidation_is_worked_out_where_it_is_missing() -> None:
+    rows = pd.DataFrame({"ts": HOURS[:2], "side": "long", "notional": [7.0, NAN], "price": [NAN, 2.0], "quantity": 5.0})
+    assert Market.from_frames(candle_frame(), liquidations=rows).liq_long[:2].tolist() == [7.0, 10.0]
+
+
+def test_brackets_go_back_in_as_they_came_out() -> None:
+    rows = pd.DataFrame({"floor": [0.0, 100.0], "mmr": [0.01, 0.02]})
+    market = Market.from_frames(candle_frame(), tiers=rows)
+    columns = ["tier", "floor", "cap", "mmr", "max_leverage", "cum"]
+    assert Market.from_frames(candle_frame(), tiers=pd.DataFrame(market.tiers)[columns]) == market
+
+
+def test_bars_said_to_be_known_late_leave_a_warning() -> None:
+    late = candle_frame().assign(known_at=HOURS + pd.to_timedelta([60, 60, 60, 61, 60, 62], "min"))
+    market = Market.from_frames(late)
+    assert "candles: known_at of 2 bars is after their end; they are taken as known at it" in market.warnings
+
+
+def test_a_settlement_s_known_at_is_measured_by_its_hour_or_its_stamp() -> None:
+    rows = pd.DataFrame({"ts": HOURS + pd.Timedelta("3ms"), "known_at": HOURS, "rate": 0.1, "interval_hours": 1.0})
+    assert len(Market.from_frames(candle_frame(), funding=rows).settlements) == 6
+
+
+def test_a_lazy_frame_is_collected() -> None:
+    frame = candle_frame()
+    lazy = pl.from_pandas(frame).lazy()
+    assert Market.from_frames(lazy, mark={"PERPUSDT": lazy}) == Market.from_frames(frame, mark=frame)
+
+
+def test_frames_of_long_ago_and_a_range_in_months() -> None:
+    assert Market.from_frames(candle_frame(start="1970-01-01")).start == 0
+    assert len(Market.from_frames(candle_frame(800), start="2024-02")) == 800 - 31 * 24
 
 
 def test_an_interval_can_be_given_for_one_row() -> None:

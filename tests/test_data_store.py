@@ -211,6 +211,109 @@ def test_ingests_name_the_one_venue_of_their_rows(store: Store) -> None:
     assert store.table("ingests", venue="binance")["origin"].tolist() == ["f"]
 
 
+def test_an_empty_value_never_erases_a_stored_one(store: Store) -> None:
+    store.write(candles(bars()))
+    done = store.write(candles(bars().drop(columns="volume")))
+    assert (done.changed, done.unchanged) == (0, 100)
+    store.write(candles(bars(volume=None)))
+    assert store.table("candles")["volume"].tolist() == [1.0] * 100
+
+
+def test_a_guessed_interval_never_corrects_a_told_one(store: Store) -> None:
+    store.write(funding(["2024-01-01 00:00", "2024-01-01 08:00"], interval_hours=8.0))
+    store.write(funding(["2024-01-01 08:00"], rate=2e-4))
+    f = store.table("funding")
+    assert f["interval_hours"].tolist() == [8, 8]
+    assert f["rate"].tolist() == [1e-4, 2e-4]
+
+
+def test_the_first_settlement_of_a_file_is_told_by_the_stored_one_before_it(store: Store) -> None:
+    store.write(funding(["2024-01-31 08:00", "2024-01-31 16:00"]))
+    store.write(funding(["2024-02-01 00:00", "2024-02-01 04:00", "2024-02-01 08:00"]))
+    assert store.table("funding")["interval_hours"].tolist() == [8, 8, 8, 4, 4]
+
+
+def test_nothing_is_known_before_it_happened(store: Store) -> None:
+    frame = pd.DataFrame({"ts": [pd.Timestamp("2024-01-01 10:00")], "known_at": [pd.Timestamp("2024-01-01 10:30")]})
+    key = {"venue": "v", "symbol": "BTC", "interval_s": 3600}
+    store.write(Batch((Rows("open_interest", frame.assign(quantity=1.0), key),), ()))
+    early = frame.assign(long_notional=1.0, feed="aggregated")
+    with pytest.raises(BadRow, match=r"row 1: known_at 2024-01-01 10:30:00 lies before what it tells of"):
+        store.write(Batch((Rows("liquidation_bars", early, key),), ()))
+
+
+def tier_table(floors: list[float], when: str = "2024-01-01", **columns: object) -> Batch:
+    mmr = [0.004 * (i + 1) for i in range(len(floors))]
+    cum = [0.0]
+    for i in range(1, len(floors)):
+        cum.append(cum[-1] + floors[i] * (mmr[i] - mmr[i - 1]))
+    frame = pd.DataFrame(
+        {"tier": range(1, len(floors) + 1), "floor": floors, "cap": [*floors[1:], None], "mmr": mmr, "cum": cum}
+    ).assign(**columns)
+    key = {"venue": "binance", "symbol": "BTC/USDT:USDT", "valid_from": pd.Timestamp(when)}
+    return Batch((Rows("tiers", frame, key),), ())
+
+
+def test_a_corrected_tier_table_replaces_the_whole_one(store: Store) -> None:
+    store.write(tier_table([0.0, 50_000.0, 250_000.0]))
+    done = store.write(tier_table([0.0, 100_000.0]))
+    assert store.tiers("BTCUSDT", "2024-02-01")["floor"].tolist() == [0.0, 100_000.0]
+    assert (done.inserted, done.changed) == (1, 3)
+    assert store.write(tier_table([0.0, 100_000.0])).changed == 0
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"cum": [0.0, 999.0]}, "tier 2: cum is 999, but follows as 200"),
+        ({"cap": [40_000.0, None]}, "tier 2: begins at 50000, but the one below ends at 40000"),
+        ({"floor": [10.0, 50_000.0]}, "the lowest bracket has floor 10"),
+    ],
+)
+def test_broken_tiers_are_refused(store: Store, columns: dict[str, object], message: str) -> None:
+    with pytest.raises(BadRow, match=message):
+        store.write(tier_table([0.0, 50_000.0], **columns))
+
+
+def test_of_batches_that_contradict_the_last_one_wins(store: Store) -> None:
+    values = [2.0, 3.0, 2.5]
+    frames = [bars(3, open=101.0, close=101.0, volume=v) for v in values]
+    frames[1] = frames[1].assign(trades=7)
+    assert store.write([candles(f) for f in frames]).inserted == 3
+    c = store.table("candles")
+    assert c["volume"].tolist() == [2.5] * 3
+    assert c["trades"].tolist() == [7] * 3
+
+
+def test_glob_characters_in_a_path_are_only_characters(tmp_path: Path, store: Store) -> None:
+    mapping = {n: Col(n) for n in ("open", "high", "low", "close", "volume")} | {"ts": Time("ts")}
+    for suffix, write in (("parquet", pd.DataFrame.to_parquet), ("csv", pd.DataFrame.to_csv)):
+        write(bars(volume=5.0), tmp_path / f"a1.{suffix}", index=False)  # type: ignore[operator]
+        write(bars(volume=9.0), tmp_path / f"a[1].{suffix}", index=False)  # type: ignore[operator]
+        store.write(Batch((Rows("candles", Scan(tmp_path / f"a[1].{suffix}", suffix, mapping), KEY),), ()))
+        assert store.table("candles")["volume"].tolist() == [9.0] * 100
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_csv_separators(tmp_path: Path, store: Store, separator: str) -> None:
+    bars().to_csv(tmp_path / "b.csv", index=False, sep=separator, encoding="utf-8-sig", lineterminator="\r\n")
+    mapping = {n: Col(n) for n in ("open", "high", "low", "close", "volume")} | {"ts": Time("ts")}
+    assert store.write(Batch((Rows("candles", Scan(tmp_path / "b.csv", "csv", mapping), KEY),), ())).inserted == 100
+
+
+def test_a_csv_that_is_cut_short_names_the_row(tmp_path: Path, store: Store) -> None:
+    bars().to_csv(tmp_path / "b.csv", index=False)
+    (tmp_path / "b.csv").write_text((tmp_path / "b.csv").read_text()[:-12])
+    mapping = {n: Col(n) for n in ("open", "high", "low", "close", "volume")} | {"ts": Time("ts")}
+    with pytest.raises(BadRow, match=r"b\.csv, row 100: has \d columns, not 6; is the file cut short"):
+        store.write(Batch((Rows("candles", Scan(tmp_path / "b.csv", "csv", mapping), KEY),), ()))
+
+
+def test_thinly_traded_bars_keep_their_interval(store: Store) -> None:
+    frame = bars(100)
+    assert store.write(candles(pd.concat([frame[::2], frame[1:4:2]]).sort_values("ts"))).inserted == 52
+
+
 def test_unknown_columns_are_named(store: Store) -> None:
     with pytest.raises(MissingColumn, match="did you mean volume"):
         store.write(candles(bars().rename(columns={"volume": "volum"})))
@@ -459,5 +562,7 @@ def test_queries_take_parameters_and_explain_mistakes(store: Store) -> None:
     assert store.query("SELECT count(*) AS n FROM candles WHERE ts < ?", [when]).to_pylist() == [{"n": 60}]
     with pytest.raises(BadInput, match="candels"):
         store.query("SELECT * FROM candels")
+    with pytest.raises(BadInput, match="a query is a SELECT"):
+        store.query("")
     with pytest.raises(NotFound, match="did you mean candles"):
         store.table("candels")

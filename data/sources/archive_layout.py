@@ -6,7 +6,9 @@
     data/spot/{daily,monthly}/klines/SYMBOL/INTERVAL/SYMBOL-INTERVAL-DATE.zip
 
 The names of trade, mark, index and premium klines differ only in their folders, and so do those of spot and USD-M: a
-loose file needs `kind` and `market` from the user, as nothing is guessed that would file one price as another.
+loose file needs `kind` and `market` from the user, as nothing is guessed that would file one price as another. Where
+name or folders say it, the user must not say something else. A folder says the market where it stands as above, below
+`futures` or `data` or right over a period or kind; any other folder that happens to be called spot says nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from pathlib import PurePath
 from data import clock
 from data.errors import BadInput, NotThisFormat, did_you_mean
 from data.schema import Price
-from data.symbols import contract_kind, unified
+from data.symbols import contract_kind, delivers, unified
 
 KLINES = {
     "klines": Price.TRADE,
@@ -37,6 +39,8 @@ TABLES = {
 }
 KINDS = tuple(TABLES)
 MARKETS = ("um", "cm", "spot")
+_MEANT = {"um": ("usdm", "usdtm", "usdsm", "linear", "futures"), "cm": ("coinm", "inverse", "delivery")}
+_PERIODS = ("daily", "monthly")
 _OTHERS = ("aggTrades", "trades", "bookTicker", "BVOLIndex", "EOHSummary")  # in the archive, in no table of ours
 _DATE = r"(?P<date>\d{4}-\d{2}(?:-\d{2})?)\.(?P<suffix>zip|csv)"
 _NAMED = re.compile(rf"^(?P<symbol>.+)-(?P<kind>{'|'.join(k for k in (*KINDS, *_OTHERS) if k not in KLINES)})-{_DATE}$")
@@ -97,24 +101,77 @@ class ArchiveFile:
 
 def parse(path: PurePath, kind: str | None = None, market: str | None = None) -> ArchiveFile:
     """What a file is, by its name, its folders and what the user adds."""
-    name = path.name
+    name, folders = path.name, path.parts[:-1]
+    kind, market = kind_name(kind or ""), market_name(market or "")
     if match := _NAMED.match(name):
-        kind, interval = match["kind"], ""
-        if kind in _OTHERS:
-            raise NotImported(f"{name}: {kind} fill no table")
+        if match["kind"] in _OTHERS:
+            raise NotImported(f"{name}: {match['kind']} fill no table")
+        kind, interval = _agreed(name, "kind", "its name says", match["kind"], kind), ""
     elif match := _BARS.match(name):
         interval = match["interval"]
-        kind = _last(path.parts[:-1], KLINES) or kind
+        told = next((p for p in reversed(folders) if p in KLINES), "")
+        kind = _agreed(name, "kind", "its folder says", told, kind)
         if kind not in KLINES:
-            raise BadInput(f"{name}: its folder does not say what the bars are made of; pass kind: {', '.join(KLINES)}")
+            choices = ", ".join(KLINES)
+            raise BadInput(f"{name}: its folder does not say what the bars are made of; pass --kind, one of {choices}")
     else:
         raise NotImported(f"{name}: is not named like a file of the archive, such as BTCUSDT-1m-2024-01-31.zip")
-    market = _last(path.parts[:-1], MARKETS) or market or _market_of(match["symbol"], kind)
-    if market is None:
-        raise BadInput(f"{name}: its folders do not say which market it is of; pass market: {', '.join(MARKETS)}")
+    market = _market(name, folders, match["symbol"], kind, market)
     file = ArchiveFile(market, kind, match["symbol"], match["date"], interval, match["suffix"])
     _check_date(file)
     return file
+
+
+def market_name(text: str) -> str:
+    """um, cm or spot as the user writes it; empty stays empty."""
+    plain = text.strip().lower()
+    if plain in MARKETS or not plain:
+        return plain
+    bare = plain.replace("-", "").replace("_", "")
+    hint = next((f"did you mean {m}?" for m, words in _MEANT.items() if bare in words), did_you_mean(plain, MARKETS))
+    raise BadInput(f"--market {text!r}: {hint}")
+
+
+def kind_name(text: str) -> str:
+    """A kind of file as the user writes it; empty stays empty."""
+    known = {k.lower(): k for k in KINDS}
+    if text and text.lower() not in known:
+        raise BadInput(f"--kind {text!r}: {did_you_mean(text, KINDS)}")
+    return known.get(text.lower(), "")
+
+
+def _agreed(name: str, what: str, who: str, told: str, given: str) -> str:
+    """What is told or given; refused where the two differ."""
+    if told and given and told != given:
+        raise BadInput(f"{name}: {who} {told}, --{what} says {given}; leave --{what} out or move the file")
+    return told or given
+
+
+def _market(name: str, folders: Sequence[str], symbol: str, kind: str, given: str) -> str:
+    by_name = _market_of(symbol, kind)
+    if folder := _market_folder(folders):
+        market = _agreed(name, "market", "its folders say", folder, given)
+    elif delivers(symbol):
+        market = _agreed(name, "market", "its name says", by_name, given)
+    else:
+        market = given or by_name
+    if not market:
+        choices = ", ".join(MARKETS)
+        raise BadInput(f"{name}: its folders do not say which market it is of; pass --market, one of {choices}")
+    if market == "spot" and kind != "klines":
+        raise BadInput(f"{name}: {kind} are of futures; spot has klines alone")
+    return market
+
+
+def _market_folder(folders: Sequence[str]) -> str:
+    """The market by a folder that stands where the archive has it; the nearest counts."""
+    around = zip(("", *folders), folders, (*folders[1:], ""), strict=False)
+    places = [(f, f in MARKETS and _is_place(above, f, below)) for above, f, below in around]
+    return next((f for f, counts in reversed(places) if counts), "")
+
+
+def _is_place(above: str, market: str, below: str) -> bool:
+    return above == ("data" if market == "spot" else "futures") or below in (*_PERIODS, *KINDS)
 
 
 def _check_date(file: ArchiveFile) -> None:
@@ -124,15 +181,11 @@ def _check_date(file: ArchiveFile) -> None:
         raise NotThisFormat(f"{file.name}: {file.date} is no date") from None
 
 
-def _last(parts: Sequence[str], choices: Sequence[str] | dict[str, Price]) -> str | None:
-    return next((p for p in reversed(parts) if p in choices), None)
-
-
-def _market_of(symbol: str, kind: str) -> str | None:
+def _market_of(symbol: str, kind: str) -> str:
     """Inverse symbols exist on COIN-M alone, and only futures have anything but klines."""
     if contract_kind(unified(symbol, "binance")) == "inverse":
         return "cm"
-    return None if kind in KLINES else "um"
+    return "" if kind == "klines" and not delivers(symbol) else "um"
 
 
 def _next_month(day: dt.date) -> dt.date:
@@ -156,13 +209,14 @@ class Selection:
     period: str = "daily"
 
     def __post_init__(self) -> None:
-        for what, value, choices in (("market", self.market, MARKETS), ("period", self.period, ("daily", "monthly"))):
-            if value not in choices:
-                raise BadInput(f"{what} {value!r}: {did_you_mean(value, choices)}")
+        object.__setattr__(self, "market", market_name(self.market) or "um")
+        object.__setattr__(self, "kinds", tuple(kind_name(k) for k in self.kinds))
+        if self.period not in _PERIODS:
+            raise BadInput(f"--period {self.period!r}: {did_you_mean(self.period, _PERIODS)}")
         there_are = ("klines",) if self.market == "spot" else KINDS
         for kind in self.kinds:
             if kind not in there_are:
-                raise BadInput(f"kind {kind!r} of {self.market}: {did_you_mean(kind, there_are)}")
+                raise BadInput(f"--kind {kind!r} of {self.market}: {did_you_mean(kind, there_are)}")
         if not self.symbols or not self.kinds:
             raise BadInput("nothing is selected: name at least one symbol and one kind")
         clock.duration(self.interval)

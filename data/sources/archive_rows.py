@@ -95,9 +95,9 @@ _LIQUIDATION = {
 }
 
 
-def contract_usd(file: ArchiveFile) -> float:
-    """What one contract of an inverse symbol is worth, in USD."""
-    return _CONTRACT_USD.get(file.unified.split("/", 1)[0], _CONTRACT_USD_OTHERS)
+def contract_usd(symbol: str) -> float:
+    """What one contract of an inverse symbol, such as BTC/USD:BTC, is worth on Binance, in USD."""
+    return _CONTRACT_USD.get(symbol.split("/", 1)[0], _CONTRACT_USD_OTHERS)
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,7 @@ def _volumes(text: _Text) -> dict[str, Any]:
     names = ("volume", "quote_volume", "trades", "taker_buy_volume", "taker_buy_quote_volume")
     out = {name: text.frame.column(source) for name, source in zip(names, _TRADED, strict=True)}
     if text.file.is_inverse:
-        usd = contract_usd(text.file)
+        usd = contract_usd(text.file.unified)
         out["quote_volume"] = pc.multiply(out["volume"], usd)
         out["taker_buy_quote_volume"] = pc.multiply(out["taker_buy_volume"], usd)
     return out
@@ -315,7 +315,7 @@ def _metrics(text: _Text) -> tuple[Rows, ...]:
     _check_numbers(text, ("sum_open_interest", "sum_open_interest_value", *_RATIOS), least=0.0)
     quantity, value = text.values("sum_open_interest"), text.values("sum_open_interest_value")
     if text.file.is_inverse:
-        value = quantity * contract_usd(text.file)
+        value = quantity * contract_usd(text.file.unified)
     there = ~(np.isnan(quantity) & np.isnan(value))
     open_interest = _table(text, stamps[there], quantity=_reals(quantity[there]), value=_reals(value[there]))
     constants = {**text.constants, "interval_s": METRICS_S}
@@ -345,7 +345,7 @@ def _depth(text: _Text) -> tuple[Rows, ...]:
     _check_numbers(text, ("depth", "notional"), least=0.0)
     quantity, notional = text.values("depth"), text.values("notional")
     if text.file.is_inverse:
-        notional = quantity * contract_usd(text.file)
+        notional = quantity * contract_usd(text.file.unified)
     percent = text.frame.column("percentage")
     frame = _table(text, stamps, percent=percent, quantity=_reals(quantity), notional=_reals(notional))
     return (Rows("depth", frame, {**text.constants, "interval_s": DEPTH_S}, DEPTH_LAG_S),)
@@ -373,7 +373,7 @@ def _liquidations(text: _Text) -> tuple[Rows, ...]:
         "price": price,
         "price_kind": pa.array(np.where(filled, str(PriceKind.AVERAGE), str(PriceKind.LIMIT)), pa.string()),
         "quantity": quantity,
-        "notional": quantity * (contract_usd(text.file) if text.file.is_inverse else price),
+        "notional": quantity * (contract_usd(text.file.unified) if text.file.is_inverse else price),
         "event_id": pa.array(number.astype(str), pa.string()),
     }
     constants = {**text.constants, "feed": str(Feed.SAMPLED)}

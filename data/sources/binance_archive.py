@@ -156,6 +156,10 @@ class ArchiveUrl:
     attempts: int = 5
     pause_s: float = 0.5
 
+    def __post_init__(self) -> None:
+        if self.workers < 1:
+            raise BadInput(f"--workers {self.workers}: at least 1 file is fetched at a time")
+
     def __len__(self) -> int:
         return len(self.selection)
 
@@ -192,7 +196,7 @@ class ArchiveUrl:
             return checksum_of(text, file)
         if not tree.exists(file.path):
             return None
-        raise Corrupt(f"{file.path}: has no .CHECKSUM beside it; to store it unverified turn checksums off")
+        raise Corrupt(f"{file.path}: has no .CHECKSUM beside it; to store it unverified pass --no-checksum")
 
     @staticmethod
     def _read(tree: HttpTree, file: ArchiveFile, sha256: str) -> Batch:

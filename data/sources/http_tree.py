@@ -43,8 +43,13 @@ class HttpTree:
     _gone: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
-        address = urllib.parse.urlsplit(self.base)
-        if address.scheme not in ("http", "https") or not address.netloc:
+        try:
+            address = urllib.parse.urlsplit(self.base)
+            known = address.scheme in ("http", "https") and bool(address.hostname)
+            _ = address.port
+        except ValueError:
+            known = False
+        if not known:
             raise BadInput(f"{self.base!r} is no address: write http://host/folder or https://host/folder")
         self.base = self.base.rstrip("/")
         self.host = address.netloc.rsplit("@", 1)[-1]

@@ -174,6 +174,7 @@ CREATE TABLE "ingests" (
     "unchanged" BIGINT,
     "covers_from" TIMESTAMP,
     "covers_to" TIMESTAMP,
+    "run" VARCHAR,
     "version" VARCHAR
 );
 CREATE TABLE "trials" (

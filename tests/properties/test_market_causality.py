@@ -57,6 +57,7 @@ kinds = st.fixed_dictionaries(
         "liquidations": facts,
         "liquidation_bars": facts,
         "tiers": facts,
+        "delisting": st.none() | st.tuples(st.integers(1, BARS * 60), st.integers(-60, BARS * 60)),
         "gaps": st.lists(st.tuples(seconds, st.integers(1, 200), st.integers(0, 300)), max_size=2),
     }
 )
@@ -112,7 +113,16 @@ def symbol_data(rows: dict[str, Any], until: float) -> SymbolData:
         liquidations=flow("liquidations", 120, 0),
         liquidation_bars=flow("liquidation_bars", -60, 0),
         tiers=tier_rows(*known_by(rows["tiers"], until)),
+        instrument=terms(rows["delisting"], until),
     )
+
+
+def terms(delisting: tuple[int, int] | None, until: float) -> dict[str, Any]:
+    """A contract's terms; its delisting (when, and when it was told) only if it was told by then."""
+    if delisting is None or delisting[1] >= until:
+        return {"tick_size": 0.1, "delisted": None, "delisted_known_at": None}
+    gone, told = (clock.naive(START + second * S) for second in delisting)
+    return {"tick_size": 0.1, "delisted": gone, "delisted_known_at": told}
 
 
 def tier_rows(ts: np.ndarray, known: np.ndarray, value: np.ndarray) -> np.ndarray:
@@ -132,14 +142,23 @@ def test_what_is_learnt_after_t_changes_nothing_that_was_seen_by_t(rows: list[di
     then, later = market_of(rows, until), market_of(rows, float("inf"))
     closed = until // 60
     a, b = then.features_view(), later.features_view()
-    for name in (*FIELDS, "present", "mark_source"):
+    for name in (*FIELDS, "present", "partial", "mark_source"):
         np.testing.assert_array_equal(getattr(a, name)[:closed], getattr(b, name)[:closed], err_msg=name)
     assert seen(a, closed) == seen(b, closed)
+    assert of_contracts(then, closed) == of_contracts(later, closed)
     for j, symbol in enumerate(then.symbols):
         for second in range(0, until, 30):
             when = START + second * S
             mine, full = then.tiers_at(when, symbol), later.tiers_at(when, symbol)
             assert mine.tolist() == full.tolist(), (j, second)
+
+
+def of_contracts(market: Market, closed: int) -> list[Any]:
+    """What the first bars tell of the contracts, as a slice, its features, and the features' slice."""
+    if closed == 0:
+        return []
+    parts = (market[:closed], market[:closed].features_view(), market.features_view()[:closed])
+    return [(part.instrument(s), part.tiers.tolist()) for part in parts for s in part.symbols]
 
 
 def seen(market: Market, closed: int) -> list[Any]:
@@ -153,9 +172,10 @@ def test_coarser_bars_see_no_more_than_the_finer_ones(rows: list[dict[str, Any]]
     buckets = bars // ratio
     then, later = market_of(rows, buckets * ratio * 60), market_of(rows, float("inf"))
     a, b = (m.resample(ratio * STEP).features_view() for m in (then, later))
-    for name in (*FIELDS, "present", "mark_source"):
+    for name in (*FIELDS, "present", "partial", "mark_source"):
         np.testing.assert_array_equal(getattr(a, name)[:buckets], getattr(b, name)[:buckets], err_msg=name)
     assert seen(a, buckets) == seen(b, buckets)
+    assert of_contracts(a, buckets) == of_contracts(b, buckets)
 
 
 def test_the_engine_s_own_view_does_know_more() -> None:
