@@ -17,32 +17,40 @@ from data.ingest import ingest
 from data.rows import Batch, Origin, Rows
 from data.store import Store
 
-FILES, ROWS = 12, 1_500
+FILES, ROWS, OVERLAP = 12, 1_500, 100
 MINUTE_US, START_US = 60_000_000, 1_706_572_800_000_000  # 2024-01-30
 
 
-def source() -> Iterator[Batch]:
-    """Files of one symbol each: bars and, from the same file, open interest."""
-    for i in range(FILES):
-        rng = np.random.default_rng(i)
-        symbol = f"S{i % 4}/USDT:USDT"
-        ts = pa.array(START_US + (i // 4 * ROWS + np.arange(ROWS)) * MINUTE_US, pa.timestamp("us"))
-        close = 100 + np.cumsum(rng.normal(size=ROWS)) * 0.01
-        names = pa.array([symbol] * ROWS)
-        bars = pa.table({"symbol": names, "ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close})
-        interest = pa.table({"symbol": names, "ts": ts, "quantity": rng.random(ROWS)})
-        key = {"venue": "v"}
-        yield Batch(
-            (
-                Rows("candles", bars, {**key, "price": "trade", "interval_s": 60}),
-                Rows("open_interest", interest, {**key, "interval_s": 60}),
-            ),
-            (Origin("test", f"file-{i}", f"sha-{i}", "r", rows=2 * ROWS, venue="v", symbols=(symbol,)),),
-        )
+class Files:
+    """Files of one symbol each: bars and, from the same file, open interest.
+
+    Each begins with the last bars of the file before it, which it knows better: the order decides.
+    """
+
+    key = "made-up files"
+
+    def __iter__(self) -> Iterator[Batch]:
+        for i in range(FILES):
+            rng = np.random.default_rng(i)
+            symbol, part = f"S{i % 4}/USDT:USDT", i // 4
+            numbers = np.arange(part * ROWS - (OVERLAP if part else 0), (part + 1) * ROWS)
+            ts = pa.array(START_US + numbers * MINUTE_US, pa.timestamp("us"))
+            close = 100 + np.cumsum(rng.normal(size=len(ts))) * 0.01
+            names = pa.array([symbol] * len(ts))
+            bars = {"symbol": names, "ts": ts, "open": close, "high": close + 1, "low": close - 1, "close": close}
+            interest = {"symbol": names, "ts": ts, "quantity": rng.random(len(ts))}
+            key = {"venue": "v", "interval_s": 60}
+            yield Batch(
+                (
+                    Rows("candles", pa.table(bars), {**key, "price": "trade"}),
+                    Rows("open_interest", pa.table(interest), key),
+                ),
+                (Origin("test", f"file-{i}", f"sha-{i}", "r", venue="v", symbols=(symbol,)),),
+            )
 
 
 def run(path: str) -> None:
-    ingest(source(), Store(path), transaction_rows=4 * ROWS)
+    ingest(Files(), Store(path), transaction_rows=4 * ROWS)
 
 
 def main() -> None:
