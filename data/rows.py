@@ -140,6 +140,11 @@ def recipe_of(*parts: Any) -> str:
     return hashlib.sha256(json.dumps(parts, default=plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def key_of(*places: Any) -> str:
+    """Names the import of files from these places: what an import itself changed, it need not read again."""
+    return recipe_of("import", *(str(p.resolve()) if isinstance(p, Path) else p for p in places))
+
+
 _MAGIC = {"parquet": (b"PAR1",), "feather": (b"ARROW1", b"FEA1")}
 
 

@@ -105,7 +105,8 @@ def _dialect(scan: Scan) -> str:
     opener = gzip.open if scan.path.name.lower().endswith(".gz") else open
     with opener(scan.path, "rt", encoding="utf-8-sig", newline="") as f:
         header = f.readline()
-    separator = max(",;\t|", key=header.count)
+    unquoted = re.sub('"[^"]*"', "", header)
+    separator = max(",;\t|", key=unquoted.count)
     names = [n.strip() for n in next(csv.reader([header], delimiter=separator), [])]
     if not names or len(set(names)) != len(names):
         raise NotThisFormat(

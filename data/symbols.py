@@ -52,9 +52,12 @@ def unified(name: str, venue: str = "") -> str:
     return rule(plain) or name
 
 
-def delivers(name: str) -> bool:
-    """Whether a name says by its end that it is a contract: BTCUSD_PERP, BTCUSDT_240628."""
-    return name.upper().endswith("_PERP") or bool(_DELIVERY.match(name))
+def parted(name: str) -> tuple[str, str]:
+    """The pair and the end that makes it a contract: BTCUSD and _PERP, BTCUSDT and _240628."""
+    if name.upper().endswith("_PERP"):
+        return name[: -len("_PERP")], name[-len("_PERP") :]
+    match = _DELIVERY.match(name)
+    return (match["pair"], name[len(match["pair"]) :]) if match else (name, "")
 
 
 def _contract(base: str, quote: str, margin: str = "", date: str | None = "") -> str | None:
@@ -75,11 +78,9 @@ def _split(pair: str) -> tuple[str, str] | None:
 
 def _joined(name: str) -> str | None:
     """Most venues, Binance first: BTCUSDT, ETHBTC (linear); BTCUSD_PERP (inverse); BTCUSDT_240628 (dated)."""
-    pair, date = name.removesuffix("_PERP"), ""
-    if match := _DELIVERY.match(name):
-        pair, date = match["pair"], match["date"]
+    pair, end = parted(name)
     parts = _split(pair)
-    return _contract(*parts, date=date) if parts else None
+    return _contract(parts[0], parts[1], date=end[1:] if end != "_PERP" else "") if parts else None
 
 
 def _bybit(name: str) -> str | None:
@@ -109,9 +110,9 @@ def _okx(name: str) -> str | None:
     if len(parts) == 2:
         return "/".join(parts)
     if len(parts) == 3 and parts[2] == "SWAP":
-        return _contract(*parts[:2])
+        return _contract(parts[0], parts[1])
     dated = len(parts) == 3 and parts[2].isdigit() and len(parts[2]) == 6
-    return _contract(*parts[:2], date=parts[2]) if dated else None
+    return _contract(parts[0], parts[1], date=parts[2]) if dated else None
 
 
 def _pair(name: str) -> str | None:
@@ -123,11 +124,11 @@ def _pair(name: str) -> str | None:
 
 
 def _dydx(name: str) -> str | None:
-    """BTC-USD: quoted in USD; every market of dYdX v4 is margined and settles in USDC."""
+    """BTC-USD: every market of dYdX v4 is margined and settles in USDC; unified names quote it so too."""
     match = _PAIR.match(name)
     if match is None or match["quote"] != "USD" or match["date"]:
         return None
-    return _contract(match["base"], "USD", "USDC")
+    return _contract(match["base"], "USDC")
 
 
 def _deribit(name: str) -> str | None:

@@ -50,6 +50,7 @@ def unwind(line: str) -> int:
     return main(words if "--db" in words or "--help" in words else [*words, "--db", "s.duckdb"])
 
 
+DAY = "--symbols BTCUSDT --since 2024-01-01 --until 2024-01-02"
 BARS = "import file bars.parquet --table candles --price trade --venue binance"
 RATES = "import file rates.csv --table funding --map time=time,rate=funding_rate --unit percent --venue binance"
 
@@ -107,14 +108,35 @@ def test_pairs_once_or_several_times() -> None:
         ("import archive nowhere", "nowhere"),
         ("import archive http://127.0.0.1:1", "--symbols and --since"),
         ("import archive rates.csv --kind klines,metrics", "one kind"),
+        ("import archive rates.csv --kind kline", "--kind 'kline': did you mean klines?"),
+        ("import archive empty --market coin-m", "--market 'coin-m': did you mean cm?"),
+        (f"import archive http://127.0.0.1:1 {DAY} --market usdm", "--market 'usdm': did you mean um?"),
+        (f"import archive http://127.0.0.1:1 {DAY} --workers 0", "--workers 0: at least 1"),
+        (f"import archive http://[bad {DAY}", "'http://[bad' is no address"),
+        ("import file empty --table candles --venue binance", "no CSV, Parquet or Feather file under empty"),
+        ("import file empty --preset freqtrade", "no CSV, Parquet or Feather file under empty"),
+        ("import tiers empty --venue binance", "no .json or .json.gz file under empty"),
     ],
 )
 def test_a_mistake_is_one_line(capsys: pytest.CaptureFixture[str], line: str, words: str) -> None:
     rates().write_csv("rates.csv")
+    Path("empty").mkdir()
     assert unwind(line) == 2
     out, err = capsys.readouterr()
     assert words in err
     assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(("verb", "examples"), [("archive", 2), ("file", 2), ("tiers", 2), ("lake", 1)])
+def test_the_examples_of_the_help_stand_apart_and_fit(
+    capsys: pytest.CaptureFixture[str], verb: str, examples: int
+) -> None:
+    assert unwind(f"import {verb} --help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    text = lines[: next(i for i, line in enumerate(lines) if line.startswith("╭"))]
+    assert sum(line.startswith(f"    unwind import {verb} ") for line in text) == examples
+    assert not any(line.startswith("unwind") for line in text)
+    assert max(len(line) for line in text) < 80
 
 
 def test_the_help_names_every_preset(capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,6 +178,17 @@ def test_an_archive_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert "1 file: 24 rows read, 24 new" in capsys.readouterr().out
 
 
+def test_a_file_of_the_archive_is_what_its_folders_say(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("data/spot/daily/klines/BTCUSDT/1h")
+    folder.mkdir(parents=True)
+    line = "1704067200000,100,102,99,101,5,1704070799999,500,9,2,200,0\n"
+    (folder / "BTCUSDT-1h-2024-01-01.csv").write_text(line)
+    assert unwind("import archive data --market um") == 2
+    assert "its folders say spot, --market says um" in capsys.readouterr().err
+    assert unwind("import archive data --market SPOT") == 0
+    assert set(Store("s.duckdb").table("candles")["symbol"]) == {"BTC/USDT"}
+
+
 # ---- bad input, through the real command -------------------------------------------------------
 
 
@@ -190,6 +223,30 @@ BAD = {
         rates(0.0001).with_columns(at_row(9, "funding_rate", 1.2)),
         RATES.replace("percent", "fraction"),
         ["rates.csv, row 9", "rate is 1.2, above 0.2"],
+    ),
+    "a symbol that the file contradicts": (
+        "bars.parquet",
+        bars(symbol=pl.lit("ETHUSDT")),
+        f"{BARS} --symbol BTCUSDT",
+        ["bars.parquet", "column symbol says ETHUSDT", "--symbol says BTCUSDT", "leave --symbol out"],
+    ),
+    "dates as numbers": (
+        "bars.parquet",
+        bars().with_columns(pl.col("ts").dt.strftime("%Y%m%d").cast(pl.Int64)),
+        BARS,
+        ["bars.parquet, row 1", "ts 20240101 is a date"],
+    ),
+    "a few percent as fraction": (
+        "rates.csv",
+        rates(n=12),
+        RATES.replace(" --unit percent", ""),
+        ["rates.csv", "12 settlements are too few to tell", "--unit percent"],
+    ),
+    "minutes as hours": (
+        "rates.csv",
+        rates(0.0001).with_columns(interval_hours=pl.lit(480)),
+        RATES,
+        ["rates.csv, row 1", "interval_hours is 480"],
     ),
     "a timezone": (
         "bars.parquet",
@@ -399,3 +456,15 @@ def test_a_folder_that_is_read_only() -> None:
         assert list(folder.iterdir()) == []
     finally:
         folder.chmod(0o755)
+
+
+def test_files_of_one_folder_that_differ_do_not_take_turns(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path("both")
+    folder.mkdir()
+    bars(volume=pl.lit(5.0)).write_csv(folder / "2024-01-old.csv")
+    bars(volume=pl.lit(6.0)).write_csv(folder / "2024-02-fixed.csv")
+    for times in range(3):
+        assert unwind("import file both --table candles --price trade --venue binance") == 0
+        assert set(Store("s.duckdb").table("candles")["volume"]) == {6.0}
+        out = capsys.readouterr().out
+        assert ("2 files stored before" in out) == (times > 0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,16 +145,53 @@ def test_liquidation_times_are_read_alike_in_memory(store: Store, tmp_path: Path
 # ---- what is told by the file, and what by the user --------------------------------------------
 
 
-def test_names_of_the_user_come_before_those_of_the_file(store: Store, tmp_path: Path) -> None:
-    path = put(bars(), tmp_path / "b.parquet")
+def test_names_of_the_user_fill_what_the_file_leaves_open(store: Store, tmp_path: Path) -> None:
+    path = put(bars(symbol=None), tmp_path / "b.parquet")
     take(store, path, Declared("candles", venue="bybit", symbol="ETHUSDT", constants={"price": "index"}))
     assert store.table("candles")[["venue", "symbol", "price"]].drop_duplicates().to_numpy().tolist() == [
         ["bybit", "ETH/USDT:USDT", "index"]
     ]
 
 
+NAMED = Declared("candles", venue="binance", symbol="BTCUSDT", constants={"price": "trade"})
+
+
+@pytest.mark.parametrize("name", ["b.csv", "b.parquet", "b.feather"])
+@pytest.mark.parametrize(
+    ("column", "others", "words"),
+    [
+        ("symbol", ["ETHUSDT"], "column symbol says ETHUSDT, --symbol says BTCUSDT; leave --symbol out"),
+        ("symbol", ["BTCUSDC", "BTCUSDT", "SOL"], "says BTCUSDC, SOL, --symbol"),
+        ("symbol", ["A", "B", "C", "D", "E"], "says A, B, C and 2 more, --symbol"),
+        ("symbol", ["BTC/USDT"], "says BTC/USDT, --symbol"),
+        ("venue", ["bybit", "binance"], "column venue says bybit, --venue says binance; leave --venue out"),
+    ],
+)
+def test_a_column_that_says_something_else_is_not_overruled(
+    store: Store, tmp_path: Path, name: str, column: str, others: list[str], words: str
+) -> None:
+    names = pl.Series(column, (others * 48)[:48])
+    with pytest.raises(BadInput, match=re.escape(words)):
+        take(store, put(bars().with_columns(names), tmp_path / name), NAMED)
+    assert len(store.table("candles")) == 0
+
+
+def test_a_mapped_column_of_names_is_looked_at_too(store: Store, tmp_path: Path) -> None:
+    path = put(bars(symbol="ETHUSDT").rename({"symbol": "pair"}), tmp_path / "b.parquet")
+    with pytest.raises(BadInput, match="column pair says ETHUSDT"):
+        take(store, path, replace(NAMED, columns={"symbol": "pair"}))
+
+
+@pytest.mark.parametrize("same", ["BTCUSDT", "btcusdt", "BTC/USDT:USDT", "BTC"])
+def test_a_column_that_says_the_same_is_fine(store: Store, tmp_path: Path, same: str) -> None:
+    frame = bars(symbol=same).with_columns(venue=pl.lit("Binance"))
+    take(store, put(frame, tmp_path / "b.parquet"), NAMED)
+    stored = store.table("candles")
+    assert (set(stored["symbol"]), set(stored["venue"])) == ({"BTC/USDT:USDT"}, {"binance"})
+
+
 def test_a_template_is_for_names_without_a_dollar(store: Store, tmp_path: Path) -> None:
-    names = ["BTC", "SUIUSDC", "NEIROETH", "ETHUSDT"]
+    names = ["BTC", "SUIUSDC", "NEIROETH", "ETHUSDT", "ETHBTC", "BTCUSD_PERP", "BTCUSDT_240628"]
     path = put(pl.concat([bars(24, symbol=n) for n in names]), tmp_path / "b.parquet")
     take(store, path, Declared("candles", venue="binance", symbol_template="{}USDT", constants={"price": "trade"}))
     assert set(store.table("candles")["symbol"]) == {
@@ -161,6 +199,9 @@ def test_a_template_is_for_names_without_a_dollar(store: Store, tmp_path: Path) 
         "SUI/USDC:USDC",
         "NEIROETH/USDT:USDT",
         "ETH/USDT:USDT",
+        "ETH/BTC:BTC",
+        "BTC/USD:BTC",
+        "BTC/USDT:USDT-240628",
     }
 
 
@@ -188,8 +229,8 @@ def test_the_interval_is_the_commonest_spacing_of_one_series(store: Store, tmp_p
     assert set(store.table("candles")["interval_s"]) == {3600}
 
 
-def events() -> pl.DataFrame:
-    return pl.DataFrame(
+def events(n: int = 2) -> pl.DataFrame:
+    two = pl.DataFrame(
         {
             "symbol": ["BTCUSDT", "BTCUSD_PERP"],
             "ts": [START, START + dt.timedelta(minutes=1)],
@@ -198,6 +239,8 @@ def events() -> pl.DataFrame:
             "quantity": [0.5, 30.0],
         }
     )
+    later = [two.with_columns(pl.col("ts") + dt.timedelta(hours=i)) for i in range((n + 1) // 2)]
+    return pl.concat(later).head(n)
 
 
 LIQUIDATIONS = Declared(
@@ -293,8 +336,48 @@ def test_rates_that_look_like_percent(store: Store, tmp_path: Path, rate: float,
         assert take(store, path, FUNDING).written.inserted == 90
 
 
-def test_few_high_rates_are_believed(store: Store, tmp_path: Path) -> None:
-    assert take(store, put(rates(n=29, rate=0.01), tmp_path / "r.csv"), FUNDING).written.inserted == 29
+@pytest.mark.parametrize(
+    ("n", "rate", "every", "refused"),
+    [
+        (29, 0.01, "8h", True),
+        (1, 0.01, "8h", True),
+        (29, -0.003, "8h", True),
+        (29, 0.0029, "8h", False),
+        (3, 0.0004, "1h", True),
+        (3, 0.0003, "1h", False),
+    ],
+)
+def test_a_few_high_rates_need_their_unit(
+    store: Store, tmp_path: Path, n: int, rate: float, every: str, refused: bool
+) -> None:
+    path = put(rates(n=n, rate=rate, every=every), tmp_path / "r.csv")
+    if refused:
+        with pytest.raises(BadInput, match=rf"r\.csv: .*{n} settlements are too few to tell; say which: --unit"):
+            take(store, path, FUNDING)
+        assert len(store.table("funding")) == 0
+    declared = replace(FUNDING, unit="fraction") if refused else FUNDING
+    assert take(store, path, declared).written.inserted == n
+    assert set(store.table("funding")["rate"]) == {rate}
+
+
+def test_one_high_rate_among_few_needs_the_unit(store: Store, tmp_path: Path) -> None:
+    frame = rates(10).with_columns(funding_rate=pl.when(pl.int_range(pl.len()) == 4).then(0.005).otherwise(0.0001))
+    with pytest.raises(BadInput, match=r"up to 0\.50% for 8 hours if a fraction, and 10 settlements"):
+        take(store, put(frame, tmp_path / "r.parquet"), FUNDING)
+
+
+@pytest.mark.parametrize(("hours", "refused"), [(60.0, True), (480.0, True), (24.5, True), (24.0, False), (8.0, False)])
+@pytest.mark.parametrize("name", ["r.csv", "r.parquet"])
+def test_hours_between_settlements_that_are_minutes(
+    store: Store, tmp_path: Path, name: str, hours: float, refused: bool
+) -> None:
+    frame = rates().with_columns(interval_hours=pl.when(pl.int_range(pl.len()) == 2).then(hours).otherwise(8.0))
+    path = put(frame, tmp_path / name)
+    if refused:
+        with pytest.raises(BadRow, match=rf"row 3: interval_hours is {hours:g}, .*are these minutes\?"):
+            take(store, path, FUNDING)
+    else:
+        assert take(store, path, FUNDING).written.inserted == 90
 
 
 def test_funding_of_1_2_names_the_row(store: Store, tmp_path: Path) -> None:
@@ -333,6 +416,57 @@ def test_a_zone_other_than_utc(store: Store, tmp_path: Path, table: str, name: s
         frame = frame.with_columns(pl.col("ts").dt.strftime("%Y-%m-%d %H:%M:%S%:z"))
     with pytest.raises(BadInput, match=r"z\..*(in Europe/Berlin time|is not in UTC).*convert"):
         take(store, put(frame, tmp_path / name), declared)
+
+
+@pytest.mark.parametrize("table", ["candles", "liquidations"])
+@pytest.mark.parametrize("word", ["nan", "inf", "-Infinity", "1e30", "soon"])
+def test_a_word_among_epoch_numbers(store: Store, tmp_path: Path, table: str, word: str) -> None:
+    frame, declared = (bars(), CANDLES) if table == "candles" else (events(3), LIQUIDATIONS)
+    stamps = frame["ts"].dt.epoch("ms").cast(pl.String).to_list()
+    frame = frame.with_columns(ts=pl.Series([stamps[0], word, *stamps[2:]]))
+    with pytest.raises(BadRow, match=rf"z\.csv, row 2: ts '{word}' is no time"):
+        take(store, put(frame, tmp_path / "z.csv"), declared)
+
+
+@pytest.mark.parametrize("table", ["candles", "funding", "liquidations"])
+@pytest.mark.parametrize("name", ["z.csv", "z.parquet", "z.feather"])
+def test_times_in_two_units(store: Store, tmp_path: Path, table: str, name: str) -> None:
+    frame = {"candles": bars(), "funding": rates(), "liquidations": events(3)}[table]
+    declared = {"candles": CANDLES, "funding": replace(FUNDING, unit="fraction"), "liquidations": LIQUIDATIONS}[table]
+    ms = pl.col("ts").dt.epoch("ms")
+    frame = frame.with_columns(ts=pl.when(pl.int_range(pl.len()) == 0).then(ms).otherwise(ms * 1000))
+    with pytest.raises(BadRow, match=r"row 1: ts 1704067200000 is 1970-01-20 in us: .*--time-unit s, ms, us or ns"):
+        take(store, put(frame, tmp_path / name), declared)
+
+
+@pytest.mark.parametrize("name", ["z.csv", "z.parquet"])
+@pytest.mark.parametrize("form", ["%Y%m%d", "%Y%m%d%H%M%S"])
+def test_calendar_dates_are_no_epoch_numbers(store: Store, tmp_path: Path, name: str, form: str) -> None:
+    frame = bars(n=5, every="1d").with_columns(pl.col("ts").dt.strftime(form).cast(pl.Int64))
+    with pytest.raises(BadRow, match=r"row 1: ts 20240101\d* is a date and no epoch number; write 2024-01-01"):
+        take(store, put(frame, tmp_path / name), CANDLES)
+
+
+def test_a_unit_of_time_that_was_named_wrongly(store: Store, tmp_path: Path) -> None:
+    frame = bars().with_columns(pl.col("ts").dt.epoch("ms"))
+    with pytest.raises(BadRow, match=r"row 1: ts 1704067200000 is 1970-01-20 in us: .* or has another"):
+        take(store, put(frame, tmp_path / "z.parquet"), replace(CANDLES, time_unit="us"))
+
+
+@pytest.mark.parametrize(("every", "shown"), [("31d1h", "2,682,000"), ("60ms", "0.06")])
+def test_a_spacing_that_no_feed_has(store: Store, tmp_path: Path, every: str, shown: str) -> None:
+    ts = pl.datetime_range(START, START + dt.timedelta(days=400), every, eager=True, time_unit="us").head(5)
+    frame = bars(5).with_columns(ts=ts)
+    for given in (None, 3600):
+        with pytest.raises(BadInput, match=rf"b\.parquet: rows come every {shown} s .*--time-unit s, ms, us or ns"):
+            take(store, put(frame, tmp_path / "b.parquet"), replace(CANDLES, interval_s=given))
+
+
+def test_a_month_is_a_spacing(store: Store, tmp_path: Path) -> None:
+    frame = bars(5).select(
+        "symbol", value=pl.lit(1.0), ts=pl.Series([START + dt.timedelta(days=31 * i) for i in range(5)])
+    )
+    assert take(store, put(frame, tmp_path / "o.parquet"), Declared("open_interest", venue="x")).written.inserted == 5
 
 
 def test_a_time_beyond_all_time(store: Store, tmp_path: Path) -> None:
@@ -388,6 +522,74 @@ def test_a_truncated_parquet_file(store: Store, tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-30])
     with pytest.raises(NotThisFormat, match=r"b\.parquet"):
         take(store, path, CANDLES)
+
+
+HEADER = "symbol,ts,open,high,low,close"
+
+
+@pytest.mark.parametrize("table", ["candles", "liquidations"])
+@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        (["BTCUSDT,2024-01-01 00:00,1,1,1,1", "BTCUSDT,2024-01-01 01:00,1"], r"row 2: has 3 columns, not 6"),
+        (["BTCUSDT,2024-01"], r"row 1: has 2 columns, not 6"),
+        (["BTCUSDT,2024-01-01 00:00,1,1,1,1,", "BTCUSDT,2024-01-01 01:00,1,1,1,1"], r"row 1: has 7 columns, not 6"),
+        (["BTCUSDT,2024-01-01 00:00,1,1,1,1", "", 'BTCUSDT,"2024-01-01 01:00,1,1,1,1'], r"row 2: has 2 columns"),
+    ],
+)
+def test_a_row_with_other_columns_than_the_header(
+    store: Store, tmp_path: Path, table: str, suffix: str, lines: list[str], words: str
+) -> None:
+    header = HEADER if table == "candles" else "symbol,ts,side,price,quantity,event_id"
+    text = "\n".join([header, *lines]).encode()
+    path = tmp_path / f"c{suffix}"
+    path.write_bytes(gzip.compress(text) if suffix.endswith("gz") else text)
+    with pytest.raises(BadRow, match=rf"c{re.escape(suffix)}, {words}.*cut short"):
+        take(store, path, CANDLES if table == "candles" else LIQUIDATIONS)
+    assert len(store.table(table)) == 0
+
+
+def test_lines_that_end_in_cr_alone(store: Store, tmp_path: Path) -> None:
+    text = bars().write_csv()
+    (tmp_path / "mac.csv").write_text(text.replace("\n", "\r"), newline="")
+    with pytest.raises(NotThisFormat, match=r"mac\.csv: its lines end in CR alone.*convert them"):
+        take(store, tmp_path / "mac.csv", CANDLES)
+    (tmp_path / "dos.csv").write_text(text.replace("\n", "\r\n"), newline="")
+    assert take(store, tmp_path / "dos.csv", CANDLES).written.inserted == 48
+
+
+@pytest.mark.parametrize(
+    ("line", "separator", "columns"),
+    [
+        ("ts,open,close", ",", ("ts", "open", "close")),
+        ("ts; open ;close", ";", ("ts", "open", "close")),
+        ("ts\topen, low\tclose", "\t", ("ts", "open, low", "close")),
+        ('"ts"|"a,b,c,d"|close', "|", ("ts", "a,b,c,d", "close")),
+        ('"a;b;c","d"', ",", ("a;b;c", "d")),
+        ("ts", ",", ("ts",)),
+    ],
+)
+def test_the_first_line_tells_the_separator(line: str, separator: str, columns: tuple[str, ...]) -> None:
+    assert tabular.dialect(line) == (separator, columns)
+
+
+@pytest.mark.parametrize("name", ["b[1].csv", "b[1].csv.gz", "b*?.csv", "b[1].parquet", "b[a-c].feather", "{b}.csv"])
+@pytest.mark.parametrize("table", ["candles", "liquidations"])
+def test_a_name_with_signs_of_a_pattern(store: Store, tmp_path: Path, name: str, table: str) -> None:
+    frame, declared = (bars(), CANDLES) if table == "candles" else (events(), LIQUIDATIONS)
+    folder = tmp_path / "in [2024]"
+    folder.mkdir()
+    put(bars(symbol="ETHUSDT"), folder / ("b1." + name.split(".", 1)[1]))  # what the pattern would find
+    assert take(store, put(frame, folder / name), declared).written.inserted == len(frame)
+    assert "ETH/USDT:USDT" not in set(store.table(table)["symbol"])
+
+
+def test_a_folder_without_data(tmp_path: Path) -> None:
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    (tmp_path / "in" / "deep" / "notes.md").write_text("hello")
+    with pytest.raises(NotFound, match=r"no CSV, Parquet or Feather file under .*in$"):
+        MappedFiles([tmp_path / "in"], CANDLES)
 
 
 def test_an_empty_file(store: Store, tmp_path: Path) -> None:

@@ -320,6 +320,85 @@ def test_force_orders_are_priced_at_the_average_where_there_is_one(store: Store,
     assert ((found["known_at"] - found["ts"]) == dt.timedelta(seconds=1)).all()
 
 
+def orders(*events: tuple[str, float, float]) -> pl.DataFrame:
+    """(symbol, price, quantity), one an hour."""
+    names, prices, sizes = zip(*events, strict=True)
+    ts = [START + i * HOUR for i in range(len(names))]
+    frame = pl.DataFrame({"ts": ts, "symbol": names, "price": prices, "accumulated_quantity": sizes})
+    return frame.with_columns(side=pl.lit("SELL"), average_price=pl.col("price"))
+
+
+def test_force_orders_full_names_stay_and_inverse_contracts_have_their_worth(store: Store, tmp_path: Path) -> None:
+    rows = [("BTC", 40_000.0, 0.5), ("NEIROETH", 0.1, 100.0), ("ETHBTC", 0.05, 3.0), ("BTCUSDT_240628", 41_000.0, 1.0)]
+    rows += [("BTCUSD_PERP", 40_000.0, 5.0), ("ETHUSD_240628", 2_000.0, 7.0), ("ETH_250627", 2_000.0, 2.0)]
+    orders(*rows).write_parquet(tmp_path / "f.parquet")
+    take(store, tmp_path / "f.parquet", "binance-force-orders")
+    found = store.table("liquidations").set_index("symbol")["notional"].to_dict()
+    assert found == pytest.approx(
+        {
+            "BTC/USDT:USDT": 20_000.0,
+            "NEIROETH/USDT:USDT": 10.0,
+            "ETH/BTC:BTC": 0.15,
+            "BTC/USDT:USDT-240628": 41_000.0,
+            "ETH/USDT:USDT-250627": 4_000.0,
+            "BTC/USD:BTC": 500.0,  # 5 contracts of 100 USD
+            "ETH/USD:ETH-240628": 70.0,  # 7 of 10 USD
+        }
+    )
+
+
+def test_force_orders_of_another_venue_have_no_contract_size(store: Store, tmp_path: Path) -> None:
+    orders(("BTCUSD_PERP", 40_000.0, 5.0)).write_parquet(tmp_path / "f.parquet")
+    take(store, tmp_path / "f.parquet", "binance-force-orders", venue="aster")
+    assert store.table("liquidations")["notional"].isna().all()
+
+
+# ---- a symbol or venue that the export contradicts ---------------------------------------------
+
+
+def test_force_orders_of_other_symbols(store: Store, tmp_path: Path) -> None:
+    orders(("BTC", 40_000.0, 1.0), ("ETH", 2_000.0, 1.0)).write_csv(tmp_path / "f.csv")
+    with pytest.raises(BadInput, match=r"f\.csv: column symbol says ETH, --symbol says BTCUSDT"):
+        take(store, tmp_path / "f.csv", "binance-force-orders", symbol="BTCUSDT")
+
+
+def test_coinglass_of_other_symbols(store: Store, tmp_path: Path) -> None:
+    panel().write_csv(tmp_path / "p.csv")
+    with pytest.raises(BadInput, match="column symbol says BTC, --symbol says ETHUSDT"):
+        take(store, tmp_path / "p.csv", "coinglass", venue="binance", symbol="ETHUSDT")
+    take(store, tmp_path / "p.csv", "coinglass", venue="binance", symbol="BTCUSDT")
+    assert set(store.table("candles")["symbol"]) == {"BTC/USDT:USDT"}
+
+
+@pytest.mark.parametrize(
+    ("declared", "words"),
+    [
+        ({"symbol": "ETHUSDT"}, "column symbol says BTCUSDT, --symbol says ETHUSDT"),
+        ({"venue": "bybit"}, "is of binance, --venue says bybit"),
+    ],
+)
+def test_tardis_of_something_else(store: Store, tmp_path: Path, declared: dict[str, str], words: str) -> None:
+    path = tardis(tmp_path / "liquidations.csv.gz", LIQUIDATIONS, [liquidation("binance-futures", "BTCUSDT")])
+    with pytest.raises(BadInput, match=words):
+        take(store, path, "tardis", **declared)
+    take(store, path, "tardis", symbol="BTCUSDT", venue="binance")
+    assert len(store.table("liquidations")) == 1
+
+
+def test_freqtrade_of_another_symbol(store: Store, tmp_path: Path) -> None:
+    path = freqtrade(tmp_path / "BTC_USDT_USDT-1h-futures.feather")
+    with pytest.raises(BadInput, match="is of BTC/USDT:USDT by its name, --symbol says ETHUSDT"):
+        take(store, path, "freqtrade", venue="binance", symbol="ETHUSDT")
+    assert take(store, path, "freqtrade", venue="binance", symbol="BTCUSDT").written.inserted == 48
+
+
+def test_a_row_cut_short(store: Store, tmp_path: Path) -> None:
+    text = panel(5).write_csv().rstrip("\n")
+    (tmp_path / "p.csv").write_text(text[: text.rindex(",")])
+    with pytest.raises(BadRow, match=r"p\.csv, row 5: has 9 columns, not 10"):
+        take(store, tmp_path / "p.csv", "coinglass")
+
+
 # ---- every preset ------------------------------------------------------------------------------
 
 

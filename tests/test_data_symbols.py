@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from data.symbols import contract_kind, delivers, settle, unified
+from data.symbols import contract_kind, parted, settle, unified
 
 VENUES = ("", "binance", "bybit", "okx", "deribit", "bitmex", "hyperliquid", "dydx", "gate", "htx", "kraken", "kucoin")
 VENUES += ("bitget", "coinbase", "mexc")
@@ -38,7 +38,7 @@ VENUES += ("bitget", "coinbase", "mexc")
         ("hyperliquid", "BTC", "BTC/USDC:USDC", "linear"),
         ("hyperliquid", "BTC-PERP", "BTC/USDC:USDC", "linear"),
         ("hyperliquid", "kPEPE", "kPEPE/USDC:USDC", "linear"),
-        ("dydx", "BTC-USD", "BTC/USD:USDC", "linear"),
+        ("dydx", "BTC-USD", "BTC/USDC:USDC", "linear"),
         ("gate", "BTC_USDT", "BTC/USDT:USDT", "linear"),
         ("gate", "BTC_USD", "BTC/USD:BTC", "inverse"),
         ("gate", "BTC_USDT_20240628", "BTC/USDT:USDT-240628", "linear"),
@@ -113,7 +113,14 @@ def test_no_name_is_cut_into_nonsense(name: str, venue: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "says"), [("BTCUSD_PERP", True), ("BTCUSDT_240628", True), ("BTCUSDT", False), ("PERP", False)]
+    ("name", "parts"),
+    [
+        ("BTCUSD_PERP", ("BTCUSD", "_PERP")),
+        ("BTCUSDT_240628", ("BTCUSDT", "_240628")),
+        ("btcusd_perp", ("btcusd", "_perp")),
+        ("BTCUSDT", ("BTCUSDT", "")),
+        ("PERP", ("PERP", "")),
+    ],
 )
-def test_a_suffix_names_a_contract(name: str, says: bool) -> None:
-    assert delivers(name) is says
+def test_the_end_of_a_name_makes_it_a_contract(name: str, parts: tuple[str, str]) -> None:
+    assert parted(name) == parts

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from backtest.cli import main
 from data.clock import moment
 from data.errors import BadInput, MissingColumn, NotFound, NotThisFormat
 from data.ingest import Report, ingest
@@ -169,6 +170,24 @@ def test_a_history_gives_the_tiers_of_each_day(store: Store, tmp_path: Path) -> 
     before = store.fingerprint()
     assert take(store, folder).skipped == 2
     assert store.fingerprint() == before
+
+
+def test_a_corrected_snapshot_replaces_the_whole_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, db = tmp_path / "tiers_2024-10-24.json", tmp_path / "s.duckdb"
+    corrected = [(0.0, 100_000.0, 0.01, 50, 0.0), (100_000.0, 900_000.0, 0.02, 25, 1_000.0)]
+    for lines in (LINES[:3], corrected):
+        put([binance(lines=lines), binance("ETHUSDT", LINES[:3])], path)
+        assert main(["import", "tiers", str(path), "--venue", "binance", "--db", str(db)]) == 0
+    capsys.readouterr()
+    stored = Store(db).tiers("BTCUSDT", "2024-10-26")
+    assert stored[["floor", "cap", "mmr", "max_leverage", "cum"]].to_numpy().tolist() == [list(b) for b in corrected]
+    assert len(Store(db).tiers("ETHUSDT", "2024-10-26")) == 3
+
+
+def test_a_folder_without_tiers(tmp_path: Path) -> None:
+    (tmp_path / "notes.md").write_text("nothing")
+    with pytest.raises(NotFound, match=r"no \.json or \.json\.gz file under"):
+        Tiers(tmp_path, "binance")
 
 
 def test_a_folder_is_dated_by_its_names(tmp_path: Path) -> None:

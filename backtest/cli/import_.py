@@ -39,7 +39,7 @@ class ArchiveSelection:
     kind: Annotated[str, Parameter(help="klines, markPriceKlines, fundingRate, metrics, ...; several with commas.")] = (
         ""
     )
-    market: Annotated[str, Parameter(help="um (USD-M), cm (COIN-M) or spot.")] = ""
+    market: Annotated[str, Parameter(help="um (USD-M), cm (COIN-M) or spot; of an address um.")] = ""
     interval: Annotated[str, Parameter(help="Of an address: interval of the klines.")] = "1m"
     period: Annotated[Literal["daily", "monthly"], Parameter(help="Of an address: which files of klines.")] = "daily"
     checksum: Annotated[bool, Parameter(help="Of an address: verify every file by its .CHECKSUM.")] = True
@@ -53,12 +53,16 @@ def archive(
     db: Db = default_db(),
     as_json: Json = False,
 ) -> int:
-    """Import from Binance's public archive: a file, a folder of it, or an address with the same tree.
+    """Import from Binance's public archive: a file, a folder or an address.
+
+    Such as:
 
         unwind import archive data/futures/um/daily/klines/BTCUSDT
-        unwind import archive https://data.binance.vision --symbols BTCUSDT --since 2024-01-01 --kind klines,metrics
+        unwind import archive https://data.binance.vision \\
+            --symbols BTCUSDT --since 2024-01-01 --kind klines,metrics
 
-    What is stored already is not read or fetched again, so the same command goes on where it stopped.
+    What is stored already is not read or fetched again, so the same
+    command goes on where it stopped.
     """
     from data.sources.binance_archive import ArchiveTree, ArchiveUrl
 
@@ -141,10 +145,15 @@ def file(
 ) -> int:
     """Import CSV, Parquet or Feather files of your own, or folders of them.
 
-        unwind import file rates.csv --table funding --map ts=time,rate=funding_rate --unit percent --venue binance
+    Such as:
+
+        unwind import file rates.csv --table funding --venue binance \\
+            --map ts=time,rate=funding_rate --unit percent
         unwind import file user_data/data/binance/futures --preset freqtrade
 
-    Columns that are named as in the schema need no --map. Nothing of a file with a bad row is stored.
+    Columns that are named as in the schema need no --map. The separator of
+    a CSV (comma, semicolon, tab or |) is told by its first line. Nothing of
+    a file with a bad row is stored.
     """
     from data.schema import MARKET_TABLES
     from data.sources.files import MappedFiles
@@ -169,12 +178,15 @@ def tiers(
     db: Db = default_db(),
     as_json: Json = False,
 ) -> int:
-    """Import maintenance margin tiers: Binance's leverageBracket JSON, ccxt's, or a folder of dated files of either.
+    """Import maintenance margin tiers, as Binance or ccxt write them.
+
+    A file, or a folder of dated files, such as:
 
         unwind import tiers binance_2024-10-24.json.gz --venue binance
         unwind import tiers tier-history/ --venue binance
 
-    Brackets with a gap, or whose cum does not continue from one to the next, are refused.
+    Brackets with a gap, or whose cum does not continue from one to the
+    next, are refused.
     """
     from data import clock
     from data.sources.files import venue_name
@@ -185,7 +197,12 @@ def tiers(
 
 
 def lake(folder: Path, /, *, db: Db = default_db(), as_json: Json = False) -> int:
-    """Import a folder of partitioned Parquet files that `unwind export` wrote."""
+    """Import a folder of partitioned Parquet files that `unwind export` wrote.
+
+    Such as:
+
+        unwind import lake exported/
+    """
     from data.ingest import Report
     from data.store import Store
 

@@ -9,6 +9,8 @@ To implement a new source, write a class whose `__iter__` yields `Item`s; `data.
 
 `read()` raises an `UnwindError` for a bad file; that file is then reported and nothing of it is stored. A source of
 known length says so in `__len__`, for the progress bar, and may name in `workers` how many files to read at a time.
+A source whose files may contradict each other has a `key` (`rows.key_of`), the same for each run of the same import:
+the later file in its order then wins, however often it is run.
 """
 
 from __future__ import annotations

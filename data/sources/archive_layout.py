@@ -22,7 +22,7 @@ from pathlib import PurePath
 from data import clock
 from data.errors import BadInput, NotThisFormat, did_you_mean
 from data.schema import Price
-from data.symbols import contract_kind, delivers, unified
+from data.symbols import contract_kind, parted, unified
 
 KLINES = {
     "klines": Price.TRADE,
@@ -151,7 +151,7 @@ def _market(name: str, folders: Sequence[str], symbol: str, kind: str, given: st
     by_name = _market_of(symbol, kind)
     if folder := _market_folder(folders):
         market = _agreed(name, "market", "its folders say", folder, given)
-    elif delivers(symbol):
+    elif parted(symbol)[1]:
         market = _agreed(name, "market", "its name says", by_name, given)
     else:
         market = given or by_name
@@ -185,7 +185,7 @@ def _market_of(symbol: str, kind: str) -> str:
     """Inverse symbols exist on COIN-M alone, and only futures have anything but klines."""
     if contract_kind(unified(symbol, "binance")) == "inverse":
         return "cm"
-    return "" if kind == "klines" and not delivers(symbol) else "um"
+    return "" if kind == "klines" and not parted(symbol)[1] else "um"
 
 
 def _next_month(day: dt.date) -> dt.date:

@@ -27,9 +27,9 @@ from functools import partial
 from pathlib import Path
 
 from data.errors import BadInput, Corrupt, SourceError, UnwindError
-from data.rows import Batch, Origin, recipe_of
+from data.rows import Batch, Origin, key_of, recipe_of
 from data.sources import Item, Note, Piece, Why
-from data.sources.archive_layout import ArchiveFile, NotImported, Selection, parse
+from data.sources.archive_layout import ArchiveFile, NotImported, Selection, kind_name, market_name, parse
 from data.sources.archive_rows import VERSION, rows_of
 from data.sources.http_tree import HttpTree
 
@@ -94,8 +94,12 @@ class ArchiveTree:
     workers = 2
 
     def __init__(self, path: str | Path, *, kind: str | None = None, market: str | None = None) -> None:
-        self._path, self._kind, self._market = Path(path), kind, market
+        self._path, self._kind, self._market = Path(path), kind_name(kind or ""), market_name(market or "")
         self._found = self._look()
+
+    @property
+    def key(self) -> str:
+        return key_of(self._path)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -159,13 +163,21 @@ class ArchiveUrl:
     def __post_init__(self) -> None:
         if self.workers < 1:
             raise BadInput(f"--workers {self.workers}: at least 1 file is fetched at a time")
+        self._tree()  # an address that is none is refused before anything is asked for
+
+    def _tree(self) -> HttpTree:
+        return HttpTree(self.base.rstrip("/").removesuffix("/data"), self.timeout_s, self.attempts, self.pause_s)
+
+    @property
+    def key(self) -> str:
+        return key_of(self.base)
 
     def __len__(self) -> int:
         return len(self.selection)
 
     def __iter__(self) -> Iterator[Item]:
         """Items in the selection's order; their checksums are fetched in threads, some ahead."""
-        tree = HttpTree(self.base.rstrip("/").removesuffix("/data"), self.timeout_s, self.attempts, self.pause_s)
+        tree = self._tree()
         pool = ThreadPoolExecutor(self.workers, thread_name_prefix="checksums")
         waiting: deque[Future[Item]] = deque()
         try:

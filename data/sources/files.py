@@ -6,9 +6,11 @@ How one file becomes rows:
 
 1. Its header is read. A column named in the mapping fills the schema's column; what is not named
    fills the schema's column of the same name, if there is one.
-2. What a file cannot say itself is declared: venue, symbol, price, interval, feed. An interval that
-   is not given is told by the commonest spacing; one that is given must agree with it.
-3. Rates need a unit. Without one they are looked at, and refused where they look like percent.
+2. What a file cannot say itself is declared: venue, symbol, price, interval, feed. A venue or symbol
+   that is given must agree with the file's own column, if there is one. An interval that is not given
+   is told by the commonest spacing; one that is given must agree with it.
+3. Rates need a unit. Without one they are looked at, and refused where they look like percent; a few
+   high ones alone cannot tell, and need it.
 4. The outcome is a `Scan`, which the store reads without a row loop. Liquidations and tiers, which
    are small, are read here: the notional of linear contracts is worked out, and maintenance brackets
    must be whole (data.sources.tiers).
@@ -33,6 +35,7 @@ from data.rows import (
     Scan,
     Symbol,
     Time,
+    key_of,
     recipe_of,
     sha256_of,
 )
@@ -62,6 +65,9 @@ _UNSAID: Mapping[str, Mapping[str, str]] = {  # what stands where a file and its
 }
 _OPTION = {"interval_s": "interval", "price_kind": "price-kind"}
 _SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq", ".feather", ".arrow")
+_MOST_HOURS = 24  # between settlements
+_LONGEST_S = 31 * 86_400  # between rows: a month
+_ENOUGH = 30  # settlements of which the middle tells fraction from percent
 _LOOKS_PERCENT = 0.2
 _LOOKS_PERCENT_8H = 0.003  # median |rate| for 8 hours; markets rest near 0.0001
 
@@ -105,6 +111,10 @@ class MappedFiles:
         self.declared = settle(self.declared)
         self.items = list(walk(self.paths))
 
+    @property
+    def key(self) -> str:
+        return key_of(*self.paths)
+
     def __len__(self) -> int:
         return len(self.items)
 
@@ -121,7 +131,10 @@ def walk(paths: Sequence[Path]) -> Iterator[Path | Note]:
         if path.is_file():
             yield path
             continue
-        for file in sorted(p for p in path.rglob("*") if p.is_file()):
+        files = sorted(p for p in path.rglob("*") if p.is_file())
+        if not any(f.name.lower().endswith(_SUFFIXES) for f in files):
+            raise NotFound(f"no CSV, Parquet or Feather file under {path}")
+        for file in files:
             if file.name.lower().endswith(_SUFFIXES):
                 yield file
             elif not file.name.startswith("."):
@@ -220,6 +233,7 @@ def resolve(found: Found, declared: Declared, t: Table) -> dict[str, Expr]:
     found.need(declared.columns.values())
     own = {c: c for c in t.names if c in found.columns and c not in declared.constants}
     mapped = {**own, **declared.columns}
+    refuse_other_names(found, declared, mapped.get("symbol"), mapped.get("venue"))
     if declared.symbol:
         mapped.pop("symbol", None)
     if declared.venue:
@@ -234,13 +248,39 @@ def resolve(found: Found, declared: Declared, t: Table) -> dict[str, Expr]:
     if declared.symbol:
         out["symbol"] = Const(unified(declared.symbol, declared.venue))
     _need_all(found, t, out)
-    tabular.refuse_zones(found, [e.name for e in out.values() if isinstance(e, Time)])
+    times = [e for e in out.values() if isinstance(e, Time)]
+    tabular.refuse_zones(found, [e.name for e in times])
+    tabular.refuse_odd_epochs(found, times)
     if "interval_s" in t.names and "interval_s" not in mapped:
         seconds = interval_of(found, out, declared.interval_s, t)
         out |= {"interval_s": Const(seconds)} if seconds else {}
     if t.name == "funding":
         out["rate"] = _rate(found, out, declared)
+        refuse_minutes(found, out.get("interval_hours"))
     return out
+
+
+def refuse_other_names(found: Found, declared: Declared, symbol: str | None, venue: str | None) -> None:
+    """Refuse a declared symbol or venue where the file's own column says something else."""
+    if declared.symbol and symbol:
+        wanted = unified(declared.symbol, declared.venue)
+        same = (wanted, wanted.split("/", 1)[0])  # the coin alone says nothing else
+        template = declared.symbol_template
+        names = tabular.words(found, symbol)
+        others = [n for n in names if not {n.upper(), tabular.symbol_of(n, template, declared.venue)} & set(same)]
+        _refuse_others(found, symbol, others, f"--symbol says {declared.symbol}", "--symbol")
+    if declared.venue and venue:
+        others = [v for v in tabular.words(found, venue) if v.lower() != declared.venue]
+        _refuse_others(found, venue, others, f"--venue says {declared.venue}", "--venue")
+
+
+def _refuse_others(found: Found, column: str, others: Sequence[str], said: str, option: str) -> None:
+    if others:
+        more = f" and {len(others) - 3} more" if len(others) > 3 else ""
+        raise BadInput(
+            f"{found.name}: column {column} says {', '.join(others[:3])}{more}, {said}; leave {option} out, "
+            "or take the other rows or the column out of the file"
+        )
 
 
 def _expr(t: Table, column: str, source: str, declared: Declared) -> Expr:
@@ -303,15 +343,34 @@ def refuse_percent(found: Found, columns: Mapping[str, Expr], rate: Col) -> None
             "fraction; it looks like percent: pass --unit percent (or --unit bps)",
         )
     spacing = _spacings(frame).median()
-    eight_hours = 8 * 3600 / float(spacing) if spacing else 1.0  # type: ignore[arg-type]
-    middle = values.median()
-    if len(values) >= 30 and middle is not None:
-        usual = float(middle) * max(1.0, eight_hours)  # type: ignore[arg-type]
-        if usual > _LOOKS_PERCENT_8H:
-            raise BadInput(
-                f"{found.name}: half of {rate.name} lies beyond {usual:.2%} for 8 hours if a fraction; "
-                "it looks like percent: pass --unit percent (or --unit fraction to insist)"
-            )
+    eight_hours = max(1.0, 8 * 3600 / float(spacing)) if spacing else 1.0  # type: ignore[arg-type]
+    count = len(values) - values.null_count()
+    if not count:
+        return
+    highest, middle = (float(v) * eight_hours for v in (values.max(), values.median()))  # type: ignore[arg-type]
+    if count < _ENOUGH and highest >= _LOOKS_PERCENT_8H:
+        raise BadInput(
+            f"{found.name}: {rate.name} is up to {highest:.2%} for 8 hours if a fraction, and {count} settlements are "
+            "too few to tell; say which: --unit percent, fraction or bps"
+        )
+    if count >= _ENOUGH and middle > _LOOKS_PERCENT_8H:
+        raise BadInput(
+            f"{found.name}: half of {rate.name} lies beyond {middle:.2%} for 8 hours if a fraction; "
+            "it looks like percent: pass --unit percent (or --unit fraction to insist)"
+        )
+
+
+def refuse_minutes(found: Found, hours: Expr | None) -> None:
+    """Refuse hours between settlements that no venue has; they are minutes."""
+    if not isinstance(hours, Col):
+        return
+    values = tabular.numbers(tabular.read(found, [hours.name])[hours.name], found.name)
+    long = (values > _MOST_HOURS).fill_null(value=False)
+    if long.any():
+        row = long.arg_max() or 0
+        raise BadRow(
+            found.name, row + 1, f"{hours.name} is {values[row]:g}, which no venue has; are these minutes? Write hours"
+        )
 
 
 # ---- spacing -----------------------------------------------------------------------------------
@@ -325,7 +384,14 @@ def interval_of(found: Found, columns: Mapping[str, Expr], given: int | None, t:
         if given is None and t.column("interval_s").required:
             raise BadInput(f"{found.name}: one row tells no interval; pass --interval, such as --interval 1h")
         return given
-    usual = int(spacings.mode().min())  # type: ignore[arg-type]
+    commonest = float(spacings.mode().min())  # type: ignore[arg-type]
+    if not 1 <= commonest <= _LONGEST_S:
+        shown = f"{commonest:,.0f}" if commonest > 1 else f"{commonest:g}"
+        raise BadInput(
+            f"{found.name}: rows come every {shown} s as the times are read; the unit of time looks wrong: "
+            "pass --time-unit s, ms, us or ns"
+        )
+    usual = int(commonest)
     if given is None or given == usual:
         return usual
     if (spacings == given).sum() < len(spacings) / 10:
@@ -353,12 +419,13 @@ _PARTS = ("venue", "symbol", "price", "kind")
 
 
 def _spacings(frame: pl.DataFrame) -> pl.Series:
-    """Whole seconds between neighbours of one series; those of one moment left out."""
+    """Seconds between neighbours of one series, whole ones from 1 s on; those of one moment left out."""
     import polars as pl
 
-    apart = pl.col("_ts").diff().over("_of").dt.total_seconds().alias("s")
-    apart_s = frame.drop_nulls("_ts").sort("_of", "_ts").select(apart)
-    return apart_s.filter(pl.col("s") > 0)["s"]
+    apart = pl.col("_ts").diff().over("_of").dt.total_microseconds()
+    apart_us = frame.drop_nulls("_ts").sort("_of", "_ts").select(apart.alias("us")).filter(pl.col("us") > 0)
+    whole = pl.when(pl.col("us") >= 1_000_000).then(pl.col("us") // 1_000_000 * 1_000_000).otherwise(pl.col("us"))
+    return apart_us.select((whole / 1e6).alias("s"))["s"]
 
 
 # ---- tables that are read here -----------------------------------------------------------------

@@ -14,15 +14,20 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from data import clock
 from data.errors import BadInput, NotFound, NotThisFormat, UnwindError, did_you_mean
-from data.rows import Batch, Col, Const, Expr, Origin, Rows, Scan, Symbol, Time, recipe_of, sha256_of
+from data.rows import Batch, Col, Const, Expr, Origin, Rows, Scan, Symbol, Time, key_of, recipe_of, sha256_of
 from data.schema import Feed, Position, Price, PriceKind, table
 from data.sources import Item, Note, Piece, tabular, tardis
-from data.sources.files import VENUES, Declared, interval_of, liquidations, venue_name, walk
+from data.sources.archive_rows import contract_usd
+from data.sources.files import VENUES, Declared, interval_of, liquidations, refuse_other_names, venue_name, walk
 from data.sources.tabular import Found
-from data.symbols import unified
+from data.symbols import contract_kind, unified
+
+if TYPE_CHECKING:
+    import polars as pl
 
 VERSION = 1  # goes up when the same file gives other rows
 
@@ -49,7 +54,7 @@ class PresetFiles:
     """Files of one kind of export as a source for `data.ingest`; a folder stands for all under it.
 
     Of `declared` a preset takes venue, symbol, symbol template, interval, feed and lag, each where
-    the export does not say it itself.
+    the export does not say it itself; a symbol that contradicts the export is refused.
     """
 
     paths: Sequence[Path]
@@ -62,6 +67,10 @@ class PresetFiles:
             raise NotFound(f"no preset {self.preset!r}: {did_you_mean(self.preset, PRESETS)}")
         self.declared = replace(self.declared, venue=venue_name(self.declared.venue))
         self.items = list(walk(self.paths))
+
+    @property
+    def key(self) -> str:
+        return key_of(*self.paths)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -96,6 +105,11 @@ class PresetFiles:
 
 def _raise(problem: UnwindError) -> Batch:
     raise problem
+
+
+def _names_agree(found: Found, declared: Declared) -> None:
+    symbol, venue = (c if c in found.columns else None for c in ("symbol", "venue"))
+    refuse_other_names(found, declared, symbol, venue)
 
 
 def _one_of(found: Found, *names: str) -> str:
@@ -137,6 +151,8 @@ def _freqtrade(found: Found, declared: Declared) -> Parts:
     """Candles as freqtrade stores them; funding candles have the rate in `open`."""
     symbol, timeframe, kind = freqtrade_name(found.name)
     found.need(("date", "open", "high", "low", "close", "volume"))
+    if declared.symbol and unified(declared.symbol, declared.venue) != symbol:
+        raise BadInput(f"{found.name}: is of {symbol} by its name, --symbol says {declared.symbol}; leave --symbol out")
     tabular.refuse_zones(found, ["date"])
     columns: dict[str, Expr] = {
         "venue": Const(declared.venue or _venue_by_folder(found)),
@@ -175,6 +191,7 @@ def _coinglass(found: Found, declared: Declared) -> Parts:
 
     time = _one_of(found, "ts", "time", "timestamp")
     found.need((*_PANEL, *(() if declared.symbol else ("symbol",))))
+    _names_agree(found, declared)
     tabular.refuse_zones(found, [time])
     own: dict[str, Expr] = {"ts": Time(time, declared.time_unit)}
     if not declared.symbol:
@@ -217,7 +234,10 @@ def _coinglass(found: Found, declared: Declared) -> Parts:
 
 
 def _force_orders(found: Found, declared: Declared) -> Parts:
-    """Events of Binance's forceOrder stream. SELL closes a long; one event a second and symbol at most."""
+    """Events of Binance's forceOrder stream. SELL closes a long; one event a second and symbol at most.
+
+    Names without a quote are coins of USDT contracts; full names stay (data.sources.tabular.symbol_of says which).
+    """
     import polars as pl
 
     time = _one_of(found, "ts", "time", "timestamp", "event_time")
@@ -227,6 +247,7 @@ def _force_orders(found: Found, declared: Declared) -> Parts:
     raw = tabular.read(found, [time, size, "side", "price", "average_price", *(() if declared.symbol else ("symbol",))])
     venue = declared.venue or "binance"
     template = "{}USDT" if declared.symbol_template == "{}" else declared.symbol_template
+    _names_agree(found, replace(declared, symbol_template=template))
     symbol = (
         pl.lit(unified(declared.symbol, venue))
         if declared.symbol
@@ -246,7 +267,22 @@ def _force_orders(found: Found, declared: Declared) -> Parts:
         tabular.numbers(raw[size], found.name).alias("quantity"),
     )
     said = {"venue": venue, "feed": declared.constants.get("feed", Feed.SAMPLED.value), "event_id": ""}
-    return Parts((Rows("liquidations", liquidations(frame, found.name), said, max(1.0, declared.lag_s)),))
+    frame = liquidations(frame, found.name)
+    frame = _worth_of_contracts(frame) if venue == "binance" else frame
+    return Parts((Rows("liquidations", frame, said, max(1.0, declared.lag_s)),))
+
+
+def _worth_of_contracts(frame: pl.DataFrame) -> pl.DataFrame:
+    """Inverse contracts are counted in pieces of a fixed worth in USD, whatever the price."""
+    import polars as pl
+
+    inverse = [s for s in frame["symbol"].unique().to_list() if s and contract_kind(s) == "inverse"]
+    if not inverse:
+        return frame
+    each = pl.col("symbol").replace_strict(
+        inverse, [contract_usd(s) for s in inverse], default=None, return_dtype=pl.Float64
+    )
+    return frame.with_columns(notional=pl.coalesce("notional", pl.col("quantity") * each))
 
 
 _FORCED = {"SELL": Position.LONG.value, "BUY": Position.SHORT.value}

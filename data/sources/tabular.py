@@ -4,29 +4,45 @@
 columns are as in the file (CSV as text); `numbers`, `times`, `translated` and `named` turn one
 column into what the schema wants, and name file and row where they cannot; `collect` does that for
 a whole mapping. Rows are counted from 1, without the header.
+
+A CSV file has a first line that names its columns; the separator is the one of `, ; tab |` that stands in
+it most often (`dialect`), and every row must have as many. Lines end in LF or CR LF.
+Epoch numbers must lie in the years 2001 to 2102, so that a wrong or mixed unit is never stored.
 """
 
 from __future__ import annotations
 
+import csv
 import gzip
+import io
+import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from data import clock
 from data.errors import BadInput, BadRow, MissingColumn, NotThisFormat
 from data.rows import Const, Expr, Symbol, Time, format_of
 from data.schema import Column, Kind, Table
-from data.symbols import unified
+from data.symbols import parted, unified
 
 if TYPE_CHECKING:
     import polars as pl
 
 _UTC = ("UTC", "Z", "GMT", "ETC/UTC", "+00:00", "ZULU")
 _FAR = 9.0e18  # beyond what 64 bits hold
+_EARLIEST_S, _LATEST_S = 1.0e9, 4.2e9  # 2001 to 2103; Binance writes December 2100 for "never"
+_PER_SECOND = {"s": 1.0, "ms": 1e3, "us": 1e6, "ns": 1e9}
+_CALENDAR = re.compile(r"^(?P<y>(19|20)\d\d)(?P<m>0[1-9]|1[0-2])(?P<d>[0-2]\d|3[01])(\d{4}|\d{6})?$")
+_SEPARATORS, _QUOTED = ",;\t|", re.compile('"[^"]*"')
+_ROWS_LOOKED_AT = 1_000_000  # of a CSV file, for rows of another length; the store sees to those beyond
 _TIME_UNITS = {"s": 1_000_000, "ms": 1_000, "us": 1}
-_DOLLARS = ("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD1")
+_DOLLARS = ("USDT", "USDC", "BUSD", "FDUSD", "TUSD", "USD1", "USD")
+_COIN_QUOTED = ("ETHBTC",)
 _OFFSET = r"[0-9] ?([+-][0-9]{2}:?([0-9]{2})?|[A-Z]{3,4})$"
 _NO_OFFSET = r"([+-]00:?(00)?|UTC|GMT)$|^[0-9-]{4,10}$"
 _UTC_TAIL = r" ?(UTC|GMT|Z|[+-]00:?(00)?)$"
@@ -51,6 +67,13 @@ class Found:
         if missing:
             where = f"{self.name} ({hint})" if hint else self.name
             raise MissingColumn(where, missing, self.columns)
+
+    @cached_property
+    def is_even(self) -> bool:
+        """That each row of a CSV file has the columns of its header; else the first that has not is an error."""
+        if self.format == "csv":
+            _refuse_ragged(self)
+        return True
 
 
 def look(path: Path) -> Found:
@@ -89,13 +112,37 @@ def _look_csv(path: Path) -> Found:
     try:
         with _opened(path) as f:
             line = f.readline(1 << 20).decode("utf-8-sig").rstrip("\r\n")
-    except (OSError, EOFError, UnicodeDecodeError) as problem:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as problem:
         raise NotThisFormat(f"{path.name}: cannot be read as csv: {_first(problem)}") from None
     if not line.strip():
         raise BadInput(f"{path.name}: is empty; nothing to import")
-    separator = max(",;\t|", key=line.count)
-    columns = tuple(c.strip().strip('"') for c in line.split(separator))
+    if "\r" in line:
+        raise NotThisFormat(
+            f"{path.name}: its lines end in CR alone, as on old Macs; convert them, such as with "
+            "tr '\\r' '\\n' < old.csv > new.csv"
+        )
+    separator, columns = dialect(line)
     return Found(path, "csv", columns, {}, separator)
+
+
+def dialect(header: str) -> tuple[str, tuple[str, ...]]:
+    """Separator and columns of a CSV file, by its first line."""
+    unquoted = _QUOTED.sub("", header)
+    separator = max(_SEPARATORS, key=unquoted.count)
+    return separator, tuple(c.strip() for c in next(csv.reader([header], delimiter=separator)))
+
+
+def _refuse_ragged(found: Found) -> None:
+    width = len(found.columns)
+    try:
+        with _opened(found.path) as raw, io.TextIOWrapper(raw, "utf-8", "replace", newline="") as text:
+            lines = csv.reader(text, delimiter=found.separator)
+            next(lines)
+            for n, row in enumerate(islice(filter(None, lines), _ROWS_LOOKED_AT), 1):
+                if len(row) != width:
+                    raise BadRow(found.name, n, f"has {len(row)} columns, not {width}; is the file cut short?")
+    except (OSError, EOFError, csv.Error, zlib.error) as problem:
+        raise NotThisFormat(f"{found.name}: cannot be read as csv: {_first(problem)}") from None
 
 
 def _opened(path: Path) -> Any:
@@ -126,14 +173,22 @@ def read(found: Found, columns: Sequence[str]) -> pl.DataFrame:
     return _read(found, columns, None)
 
 
+def words(found: Found, column: str) -> list[str]:
+    """The different words in a column, in order; empty fields are none."""
+    import polars as pl
+
+    return sorted(_stripped(read(found, [column])[column].cast(pl.String)).drop_nulls().unique().to_list())
+
+
 def _read(found: Found, columns: Sequence[str], rows: int | None) -> pl.DataFrame:
     import polars as pl
     import pyarrow as pa
 
     wanted = list(dict.fromkeys(columns))
+    assert found.is_even
     try:
         if found.format == "parquet":
-            return pl.read_parquet(found.path, columns=wanted, n_rows=rows)
+            return pl.read_parquet(found.path, columns=wanted, n_rows=rows, glob=False)
         if found.format == "feather":
             return _feather(found.path, wanted, rows)
         return pl.read_csv(
@@ -142,6 +197,7 @@ def _read(found: Found, columns: Sequence[str], rows: int | None) -> pl.DataFram
             n_rows=rows,
             infer_schema=False,
             separator=found.separator,
+            glob=False,
         )
     except (pl.exceptions.PolarsError, pa.ArrowException, OSError, EOFError) as problem:
         raise NotThisFormat(f"{found.name}: cannot be read as {found.format}: {_first(problem)}") from None
@@ -185,13 +241,12 @@ def times(column: pl.Series, where: str, unit: str = "auto") -> pl.Series:
         return utc.dt.replace_time_zone(None).cast(pl.Datetime("us"))
     if column.dtype == pl.Date:
         return column.cast(pl.Datetime("us"))
-    if column.dtype.is_numeric():
-        return _epochs(column, where, unit)
+    numeric = _epoch_numbers(column, where)
+    if numeric is not None:
+        return _epochs(numeric, where, unit)
     if column.dtype != pl.String:
         raise BadInput(f"{where}: column {column.name} holds {column.dtype}, which is no time")
     text = _stripped(column)
-    if text.cast(pl.Float64, strict=False).is_not_null().sum() > len(text) // 2:
-        return _epochs(_whole(text, where), where, unit)
     zoned = text.str.contains(_OFFSET) & ~text.str.contains(_NO_OFFSET)
     _refuse(text, zoned, where, "is not in UTC; convert the column to UTC first")
     out = _dates(text.str.replace(_UTC_TAIL, ""))
@@ -199,12 +254,36 @@ def times(column: pl.Series, where: str, unit: str = "auto") -> pl.Series:
     return out
 
 
+def refuse_odd_epochs(found: Found, columns: Iterable[Time]) -> None:
+    """Refuse epoch numbers at the file's beginning that are no times of this century: dates, mixed or wrong units."""
+    exprs = list(columns)
+    frame = head(found, [e.name for e in exprs])
+    for e in exprs:
+        numeric = _epoch_numbers(frame[e.name], found.name)
+        if numeric is not None:
+            _epochs(numeric, found.name, e.unit)
+
+
+def _epoch_numbers(column: pl.Series, where: str) -> pl.Series | None:
+    """A column that is, or is mostly, numbers, as numbers."""
+    import polars as pl
+
+    if column.dtype.is_numeric():
+        return column
+    if column.dtype != pl.String:
+        return None
+    text = _stripped(column)
+    mostly = text.cast(pl.Float64, strict=False).is_not_null().sum() > len(text) // 2
+    return _whole(text, where) if mostly else None
+
+
 def _whole(text: pl.Series, where: str) -> pl.Series:
     import polars as pl
 
     exact = text.cast(pl.Int64, strict=False)
     real = text.cast(pl.Float64, strict=False)
-    _refuse(text, text.is_not_null() & real.is_null(), where, "is no time")
+    known = real.is_finite().fill_null(value=False) & (real.abs() <= _FAR).fill_null(value=False)
+    _refuse(text, text.is_not_null() & ~known, where, "is no time")
     return exact.to_frame("e").select(pl.col("e").fill_null(real.round().cast(pl.Int64)))["e"].alias(text.name)
 
 
@@ -227,11 +306,28 @@ def _epochs(column: pl.Series, where: str, unit: str) -> pl.Series:
         raise BadInput(f"{where}: time unit {unit!r} is not one of s, ms, us, ns")
     if largest * _TIME_UNITS.get(unit, 1) > _FAR:
         raise BadInput(f"{where}: {column.name} is up to {largest:g}, which is no time in {unit}; is it another unit?")
+    _refuse_odd(column, where, unit)
     if unit == "ns":
         return (column.cast(pl.Int64) // 1_000).cast(pl.Datetime("us"))
     if column.dtype.is_float():
         return (column * _TIME_UNITS[unit]).round().cast(pl.Int64).cast(pl.Datetime("us"))
     return (column.cast(pl.Int64) * _TIME_UNITS[unit]).cast(pl.Datetime("us"))
+
+
+def _refuse_odd(column: pl.Series, where: str, unit: str) -> None:
+    low, high = _EARLIEST_S * _PER_SECOND[unit], _LATEST_S * _PER_SECOND[unit]
+    odd = ((column < low) | (column > high)).fill_null(value=False)
+    first = odd.arg_max() if odd.any() else None
+    if first is None:
+        return
+    value = column[first]
+    if date := _CALENDAR.match(f"{value:.0f}"):
+        complaint = f"is a date and no epoch number; write {date['y']}-{date['m']}-{date['d']}"
+    else:
+        micros = value / _PER_SECOND[unit] * 1e6
+        read = f"is {clock.naive(int(micros) * clock.US):%Y-%m-%d}" if abs(micros) < 1e17 else "is no time"
+        complaint = f"{read} in {unit}: the column mixes units, or has another; pass --time-unit s, ms, us or ns"
+    raise BadRow(where, first + 1, f"{column.name} {value:.0f} {complaint}")
 
 
 def epoch_unit(largest: float) -> str:
@@ -260,9 +356,17 @@ def named(column: pl.Series, e: Symbol, venue: str) -> pl.Series:
 
 
 def symbol_of(name: str, template: str, venue: str) -> str:
-    """The unified symbol; a name that has its dollar quote already is not put into the template."""
-    plain = template == "{}" or name.upper().endswith(_DOLLARS)
-    return unified(name if plain else template.replace("{}", name), venue)
+    """The unified symbol; a full name of a contract is not put into the template, the name of a coin is.
+
+    Full is a pair that ends in a dollar, with or without the end of a contract (BTCUSDT, BTCUSD_PERP, BTCUSDT_240628);
+    BTC_240628 is a coin and such an end. A name that ends in another coin's is a coin, as NEIROETH is, but for the one
+    contract of Binance that is quoted in a coin.
+    """
+    pair, end = parted(name)
+    upper = pair.upper()
+    dollar = any(upper.endswith(d) and len(upper) > len(d) for d in _DOLLARS)
+    full = template == "{}" or dollar or upper in _COIN_QUOTED
+    return unified(name if full else template.replace("{}", pair) + end, venue)
 
 
 def _stripped(column: pl.Series) -> pl.Series:

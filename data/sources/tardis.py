@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from data import clock
@@ -24,7 +25,7 @@ from data.errors import BadInput, NotThisFormat
 from data.rows import Rows, Symbol
 from data.schema import Feed, Position, PriceKind
 from data.sources import tabular
-from data.sources.files import Declared, liquidations
+from data.sources.files import Declared, liquidations, refuse_other_names
 from data.sources.tabular import Found
 from data.symbols import contract_kind
 
@@ -214,7 +215,11 @@ def _opened(found: Found, columns: tuple[str, ...], declared: Declared) -> tuple
     if len(exchanges) > 1:
         raise BadInput(f"{found.name}: holds {len(exchanges)} exchanges; a Tardis file holds one")
     exchange = str(exchanges[0]) if exchanges else ""
-    venue = declared.venue or VENUES.get(exchange, exchange)
+    told = VENUES.get(exchange, exchange)
+    if declared.venue and exchange and declared.venue != told:
+        raise BadInput(f"{found.name}: is of {told}, --venue says {declared.venue}; leave --venue out")
+    venue = declared.venue or told
+    refuse_other_names(found, replace(declared, venue=venue), "symbol", None)
     ts = tabular.times(frame["timestamp"], found.name, "us")
     known = tabular.times(frame["local_timestamp"], found.name, "us")
     symbol = tabular.named(frame["symbol"], Symbol("symbol"), venue)

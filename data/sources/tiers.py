@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 
 from data import clock
 from data.errors import BadInput, MissingColumn, NotFound, NotThisFormat
-from data.rows import Batch, Origin, Rows, recipe_of, sha256_of
+from data.rows import Batch, Origin, Rows, key_of, recipe_of, sha256_of
 from data.sources import Item, Note, Piece, Why
 from data.symbols import contract_kind, unified
 
@@ -93,8 +93,14 @@ class Tiers:
             raise BadInput(f"{self.path}: the files of a folder are dated by their names, not by --valid-from")
         files = [p for p in self.path.rglob("*") if p.is_file() and not p.name.startswith(".")]
         plain = [p for p in files if p.name.lower().endswith((".json", ".json.gz"))]
+        if not plain:
+            raise NotFound(f"no .json or .json.gz file under {self.path}")
         yield from sorted(plain, key=lambda p: (date_of(p)[0], p.name))
         yield from (Note(p.name, Why.IGNORED, "not .json") for p in sorted(set(files) - set(plain)))
+
+    @property
+    def key(self) -> str:
+        return key_of(self.path)
 
     def __len__(self) -> int:
         return len(self.items)
