@@ -240,7 +240,7 @@ class _Reader:
         if kind == "VARCHAR":
             raw = f"nullif(trim({raw}), '')"
             if self._all_numbers(raw):
-                return self._epoch(e, self._parsed(e.name, "DOUBLE", "is no time"))
+                return self._epoch(e, self._parsed(e.name, "DOUBLE", "is no time"), raw)
             zone = sql.one(
                 self.con,
                 f"SELECT _row, {raw} FROM {self.source} WHERE regexp_matches({raw}, '[0-9][ "
@@ -277,7 +277,8 @@ class _Reader:
         )
         return bool(row and row[0])
 
-    def _epoch(self, e: Time, raw: str) -> str:
+    def _epoch(self, e: Time, raw: str, text: str = "") -> str:
+        whole = f"TRY_CAST({text} AS BIGINT)" if text else "NULL"  # nanoseconds are more digits than a double has
         unit = e.unit
         raw = f"CASE WHEN isfinite(CAST({raw} AS DOUBLE)) THEN {raw} END"
         if unit == "auto":
@@ -286,7 +287,9 @@ class _Reader:
         if unit not in _UNIT_TO_US:
             raise BadInput(f"{self.where}: time unit {unit!r} is not one of s, ms, us, ns")
         factor = _UNIT_TO_US[unit]
-        micros = f"CAST({raw} AS BIGINT) // 1000" if unit == "ns" else f"CAST(round({raw} * {factor!r}) AS BIGINT)"
+        micros = f"CAST(round({raw} * {factor!r}) AS BIGINT)"
+        if unit == "ns":
+            micros = f"coalesce({whole}, CAST({raw} AS BIGINT)) // 1000"
         return f"make_timestamp({micros})"
 
     def _translated(self, column: Column, e: Col) -> str:

@@ -217,7 +217,8 @@ class Store:
         """Rewrite the file in order; bytes before and after. Needs room for a second copy beside the first."""
         before = self.path.stat().st_size
         fresh = self.path.with_name(self.path.name + ".compacting")
-        fresh.unlink(missing_ok=True)
+        for left in (fresh, fresh.with_name(fresh.name + ".wal")):  # of a compaction that was killed
+            left.unlink(missing_ok=True)
         with self._writing() as con:
             con.execute(f"ATTACH {sql.text(str(fresh))} AS fresh")
             for statement in migrations.statements("fresh."):

@@ -128,6 +128,14 @@ def test_epoch_numbers_in_csv(tmp_path: Path, store: Store, unit: str) -> None:
     assert store.table("candles")["ts"].tolist() == bars()["ts"].tolist()
 
 
+def test_nanoseconds_in_csv_keep_all_their_digits(tmp_path: Path, store: Store) -> None:
+    stamp = pd.Timestamp("2024-01-31 23:00:00.001234")
+    (tmp_path / "b.csv").write_text(f"ts,quantity\n{stamp.as_unit('ns').value},5\n")
+    scan = Scan(tmp_path / "b.csv", "csv", {"ts": Time("ts"), "quantity": Col("quantity")})
+    store.write(Batch((Rows("open_interest", scan, {"venue": "b", "symbol": "X", "interval_s": 300}),), ()))
+    assert store.table("open_interest")["ts"].tolist() == [stamp]
+
+
 def test_venue_names_become_unified(tmp_path: Path, store: Store) -> None:
     bars().assign(pair=["BTC"] * 50 + ["ETH"] * 50).to_csv(tmp_path / "b.csv", index=False)
     mapping = {n: Col(n) for n in ("open", "high", "low", "close")} | {
