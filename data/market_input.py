@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from data import clock
 from data.align import Bars, Flags, Floats, Grid, Ints, aggregate
 from data.errors import BadInput
-from data.schema import Feed, Ratio
+from data.schema import NUMPY, TABLES, Feed, Ratio
 
 CANDLE = {
     "open": "first traded price",
@@ -60,30 +60,25 @@ RATIO_FIELDS = {
     Ratio.TAKER_VOLUME: "taker_ratio",
 }
 
+
+def _columns(table: str, *names: str) -> list[tuple[str, str]]:
+    """Columns of the store's contract, as fields of a structured array."""
+    return [(name, NUMPY[TABLES[table].column(name).kind]) for name in names]
+
+
 SETTLEMENT = np.dtype(
     [
-        ("ts", "i8"),
-        ("raw_ts", "i8"),
-        ("bar", "i8"),
-        ("symbol", "i4"),
-        ("rate", "f8"),
-        ("interval_hours", "f8"),
-        ("price", "f8"),
-        ("known_at", "i8"),
+        *_columns("funding", "ts", "raw_ts"),
+        ("bar", "int64"),
+        ("symbol", "int32"),
+        *_columns("funding", "rate", "interval_hours", "price", "known_at"),
     ]
 )
-LACKING = np.dtype([("ts", "i8"), ("bar", "i8"), ("symbol", "i4")])
+LACKING = np.dtype([("ts", "int64"), ("bar", "int64"), ("symbol", "int32")])
 TIER = np.dtype(
     [
-        ("symbol", "i4"),
-        ("valid_from", "i8"),
-        ("tier", "i8"),
-        ("floor", "f8"),
-        ("cap", "f8"),
-        ("mmr", "f8"),
-        ("max_leverage", "f8"),
-        ("cum", "f8"),
-        ("known_at", "i8"),
+        ("symbol", "int32"),
+        *_columns("tiers", "valid_from", "tier", "floor", "cap", "mmr", "max_leverage", "cum", "known_at"),
     ]
 )
 

@@ -56,10 +56,6 @@ def same(columns: Iterable[str], left: str, right: str) -> str:
     return " AND ".join(f"{left}.{name(c)} = {right}.{name(c)}" for c in columns)
 
 
-def differ(columns: Iterable[str], left: str, right: str) -> str:
-    return " OR ".join(f"{left}.{name(c)} IS DISTINCT FROM {right}.{name(c)}" for c in columns) or "FALSE"
-
-
 def not_rising(columns: Iterable[str]) -> str:
     """True where a row's key does not come after the key of the row before it; needs `p_<column>` lags."""
     clause = "TRUE"  # equal in all columns: a double

@@ -332,6 +332,16 @@ def test_a_file_of_events_speaks_for_its_own_time_alone(tmp_path: Path) -> None:
     assert second[55] == 0.0
 
 
+def test_events_stamped_in_utc_cover_their_time_too(tmp_path: Path) -> None:
+    store = Store(tmp_path / "s.duckdb")
+    store.write(Batch((bars("trade", N, 1, 1000.0),), ()))
+    frame = pd.DataFrame({"ts": [at(10).tz_localize("UTC"), at(20.5).tz_localize("UTC")], "event_id": ["a", "b"]})
+    rest = {"position": "short", "price": 1.0, "price_kind": "average", "quantity": 2.0, "feed": "unknown"}
+    store.write(Batch((Rows("liquidations", frame, {**KEY, **rest}),), ()))
+    m = store.market(BTC, "1m")
+    assert m.liq_short[[10, 15]].tolist() == [2.0, 0.0]
+
+
 def test_the_interval_that_covers_the_time_asked_for_is_taken(tmp_path: Path) -> None:
     store = Store(tmp_path / "s.duckdb")
     hourly = bars("trade", 10, 60, 100.0)
