@@ -1,0 +1,73 @@
+"""The account that trades: what it starts with, how it is margined, what it does when an order does not fit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from data.errors import BadInput, did_you_mean
+
+Mode = Literal["isolated", "cross"]
+Shortfall = Literal["reject", "reduce"]
+Path = Literal["joint", "worst", "close"]
+
+MODES = ("isolated", "cross")
+SHORTFALLS = ("reject", "reduce")
+PATHS = ("joint", "worst", "close")
+
+
+@dataclass(frozen=True)
+class Account:
+    """Equity is in the settlement currency of the run (coin for inverse contracts).
+
+    leverage        margin of a new position = notional / leverage; None: max(1, |target|)
+    mode            of every symbol, or one for each: {"BTC/USDT:USDT": "cross", ...}
+    shortfall       an order that asks for more than the account can carry at that leverage: "reject" or "reduce"
+    path            how several cross legs move inside a bar; see docs/engine.md
+    pairs           legs that trade together or not at all: (("BTC/USDT", "BTC/USDT:USDT"), ...)
+    collateral_weight   part of spot value that counts as margin
+    cash_rate       what idle cash earns a year
+    participation   the most of a bar's volume that a symbol's orders may fill; None: no cap
+    delay           bars between a decision and its order, beyond the next open
+    """
+
+    equity: float = 10_000.0
+    mode: Mode | Mapping[str, Mode] = "isolated"
+    leverage: float | None = None
+    shortfall: Shortfall = "reject"
+    path: Path = "joint"
+    pairs: tuple[tuple[str, str], ...] = field(default=())
+    collateral_weight: float = 0.0
+    cash_rate: float = 0.0
+    participation: float | None = None
+    delay: int = 0
+
+    def __post_init__(self) -> None:
+        _above("equity", self.equity, 0.0)
+        if self.leverage is not None:
+            _above("leverage", self.leverage, 0.0)
+        modes = self.mode.values() if isinstance(self.mode, Mapping) else (self.mode,)
+        for mode in modes:
+            _one_of("mode", mode, MODES)
+        _one_of("shortfall", self.shortfall, SHORTFALLS)
+        _one_of("path", self.path, PATHS)
+        if not 0.0 <= self.collateral_weight <= 1.0:
+            raise BadInput(f"collateral_weight={self.collateral_weight!r}: write a fraction from 0 to 1")
+        if not math.isfinite(self.cash_rate):
+            raise BadInput(f"cash_rate={self.cash_rate!r}: write what idle cash earns a year, such as 0.04")
+        if self.participation is not None and not 0.0 < self.participation <= 1.0:
+            raise BadInput(f"participation={self.participation!r}: write a fraction of volume above 0, at most 1")
+        if not isinstance(self.delay, int) or self.delay < 0:
+            raise BadInput(f"delay={self.delay!r}: write a whole number of bars, 0 or more")
+
+
+def _above(name: str, value: float, low: float) -> None:
+    if not (math.isfinite(value) and value > low):
+        raise BadInput(f"{name}={value!r}: write a number above {low:g}")
+
+
+def _one_of(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise BadInput(f"{name}={value!r}: {did_you_mean(str(value), choices)}")

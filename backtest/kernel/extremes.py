@@ -1,0 +1,376 @@
+"""Inside a bar: stops, limits and liquidation, one side of the open at a time.
+
+`leg_extremes` is step 5 for a leg alone, `joint_extremes` for several cross legs. A side is -1 (down) or 1 (up).
+"""
+
+import numpy as np
+
+from backtest.jit import jit
+from backtest.kernel.cash import close_some, price_with_cost
+from backtest.kernel.layout import (
+    ANCHOR,
+    BAR_HOURS,
+    COLLATERAL,
+    DISTANCE,
+    FILLED,
+    HIGH,
+    KEEP,
+    KIND,
+    LOW,
+    MARK_CLOSE,
+    MARK_HIGH,
+    MARK_LOW,
+    MARK_OPEN,
+    MODE,
+    NO_STOP,
+    O_HELD,
+    O_SIDE,
+    OPEN,
+    PATH,
+    PRESENT,
+    START,
+    STOP,
+    TAKE,
+    TAKER,
+    TICK,
+    TRAIL,
+    VE,
+    W_KIND,
+    W_LAST,
+    W_LIMIT,
+    W_Q,
+    W_TARGET,
+    WALLET,
+    Q,
+)
+from backtest.kernel.orders import FOREVER, NONE, RESTS, WORKS, capped, fill_limit
+from backtest.kernel.ruin import (
+    cross_breached,
+    liquidate_account,
+    liquidate_leg,
+    liquidation_mark,
+    unrealised,
+)
+from backtest.prepare import INVERSE, ISOLATED, SPOT
+from backtest.prepare import WORST as ALL_WORST
+from backtest.records import Why
+
+STOP_FILL = int(Why.STOP_LOSS)
+TAKE_FILL = int(Why.TAKE_PROFIT)
+TRAIL_FILL = int(Why.TRAILING_STOP)
+
+NOTHING, LIQUIDATE, STOPPED, LIMITED, TAKEN = 0, 1, 2, 3, 4
+MOST_LEVELS = 200
+TIE = 1e-9  # of the starting equity: closer ends of two paths are one
+
+
+@jit
+def entry_price(leg, k):
+    return -1.0 / leg[k, VE] if leg[k, KIND] == INVERSE else leg[k, VE]
+
+
+@jit
+def stop_level(leg, k):
+    """The nearer of stop-loss and trailing stop, and whether it is the trailing one; NaN: none."""
+    sign = 1.0 if leg[k, Q] > 0.0 else -1.0
+    level, trails = np.nan, False
+    if leg[k, STOP] > 0.0:
+        level = entry_price(leg, k) * (1.0 - sign * leg[k, STOP])
+    if leg[k, TRAIL] > 0.0:
+        other = leg[k, ANCHOR] * (1.0 - sign * leg[k, TRAIL])
+        if not (sign * (level - other) >= 0.0):
+            level, trails = other, True
+    return level, trails
+
+
+@jit
+def take_level(leg, k):
+    if not leg[k, TAKE] > 0.0:
+        return np.nan
+    sign = 1.0 if leg[k, Q] > 0.0 else -1.0
+    return entry_price(leg, k) * (1.0 + sign * leg[k, TAKE])
+
+
+@jit
+def limit_side(leg, k):
+    """The side of the open on which the resting limit lies; 0: there is none."""
+    if leg[k, W_KIND] != RESTS:
+        return 0.0
+    return -1.0 if leg[k, W_Q] - leg[k, Q] > 0.0 else 1.0
+
+
+@jit
+def through(leg, k, side):
+    """The price that must be traded for a limit to be filled."""
+    return leg[k, W_LIMIT] + side * leg[k, TICK]
+
+
+@jit
+def reach(leg, k, side):
+    """How far, from its own open, trade and mark go on a side."""
+    if side < 0.0:
+        trade = (leg[k, OPEN] - leg[k, LOW]) / leg[k, OPEN]
+        mark = (leg[k, MARK_OPEN] - leg[k, MARK_LOW]) / leg[k, MARK_OPEN]
+    else:
+        trade = (leg[k, HIGH] - leg[k, OPEN]) / leg[k, OPEN]
+        mark = (leg[k, MARK_HIGH] - leg[k, MARK_OPEN]) / leg[k, MARK_OPEN]
+    return trade, mark
+
+
+@jit
+def next_level(acc, leg, tie, k, bar, side, place, held, lone, limit_too):
+    """The nearest level that the bar reaches on a side, from a place on: what, how far, the level itself."""
+    q = leg[k, Q]
+    trade, mark = reach(leg, k, side)
+    what, nearest, level = NOTHING, np.inf, np.nan
+    trades = leg[k, PRESENT] != 0.0
+    if q * side < 0.0:
+        if lone and leg[k, KIND] != SPOT:
+            at = liquidation_mark(acc, leg, tie, k, leg[k, MARK_OPEN] * (1.0 + side * place))
+            d = max(place, side * (at - leg[k, MARK_OPEN]) / leg[k, MARK_OPEN])
+            if d <= mark:
+                what, nearest, level = LIQUIDATE, d, at
+        if trades and leg[k, NO_STOP] != bar:
+            at = stop_level(leg, k)[0]
+            d = max(place, side * (at - leg[k, OPEN]) / leg[k, OPEN])
+            if at == at and d <= trade and d < nearest:
+                what, nearest, level = STOPPED, d, at
+    if limit_too and trades and limit_side(leg, k) == side:
+        d = max(place, side * (through(leg, k, side) - leg[k, OPEN]) / leg[k, OPEN])
+        if d <= trade and d < nearest:
+            what, nearest, level = LIMITED, d, leg[k, W_LIMIT]
+    if trades and q * side > 0.0 and q * held > 0.0 and leg[k, NO_STOP] != bar:
+        at = take_level(leg, k)
+        d = max(place, side * (at - leg[k, OPEN]) / leg[k, OPEN])
+        if at == at and d <= trade and d < nearest:
+            what, nearest, level = TAKEN, d, at
+    return what, nearest, level
+
+
+@jit
+def at_place(level, opened, side, d):
+    """The level itself where it lies at `d`; the price at `d` where the level lies before it."""
+    return level if side * (level - opened) / opened >= d else opened * (1.0 + side * d)
+
+
+@jit
+def stop_out(acc, leg, k, bar, why, reference, log):
+    """A stop or take-profit: closes the leg; what participation leaves works on as a market order."""
+    q = leg[k, Q]
+    leg[k, W_KIND] = NONE
+    dq = capped(acc, leg, k, -q)
+    if dq != 0.0:
+        price = price_with_cost(acc, leg, k, dq, reference)
+        close_some(acc, leg, k, bar, why, dq, price, reference, acc[TAKER], acc[BAR_HOURS], log)
+        leg[k, FILLED] += abs(dq)
+    if leg[k, Q] != 0.0:
+        leg[k, NO_STOP] = bar
+        leg[k, W_KIND] = WORKS
+        leg[k, W_Q] = 0.0
+        leg[k, W_TARGET] = 0.0
+        leg[k, W_LIMIT] = np.nan
+        leg[k, W_LAST] = FOREVER
+
+
+@jit
+def walk(acc, leg, tie, k, bar, side, held, lone, log):
+    """One side of the open, level after level."""
+    place = 0.0
+    limit_too = True
+    for _ in range(MOST_LEVELS):
+        what, d, level = next_level(acc, leg, tie, k, bar, side, place, held, lone, limit_too)
+        if what == NOTHING:
+            return
+        place = d
+        if what == LIQUIDATE:
+            mark = at_place(level, leg[k, MARK_OPEN], side, d)
+            liquidate_leg(acc, leg, tie, k, bar, mark, log)
+        elif what == LIMITED:
+            before = leg[k, FILLED]
+            mark = leg[k, MARK_OPEN] * (1.0 + side * d)
+            fill_limit(acc, leg, tie, k, bar, mark, log)
+            limit_too = leg[k, FILLED] != before
+        else:
+            why = TAKE_FILL
+            if what == STOPPED:
+                why = TRAIL_FILL if stop_level(leg, k)[1] else STOP_FILL
+            reference = at_place(level, leg[k, OPEN], side, d)
+            stop_out(acc, leg, k, bar, why, reference, log)
+
+
+@jit
+def both_sides(acc, leg, tie, k, bar, lone):
+    held = leg[k, Q]
+    down = next_level(acc, leg, tie, k, bar, -1.0, 0.0, held, lone, True)[0]
+    up = next_level(acc, leg, tie, k, bar, 1.0, 0.0, held, lone, True)[0]
+    return down != NOTHING and up != NOTHING
+
+
+@jit
+def leg_extremes(acc, leg, tie, k, bar, lone, log):
+    """Both sides, the adverse one first. True: levels of both were reached."""
+    q = leg[k, Q]
+    first = adverse_side(leg, k)
+    if first == 0.0:
+        return False
+    ambiguous = both_sides(acc, leg, tie, k, bar, lone)
+    walk(acc, leg, tie, k, bar, first, q, lone, log)
+    walk(acc, leg, tie, k, bar, -first, q, lone, log)
+    return ambiguous
+
+
+@jit
+def is_joint(acc, leg):
+    """Two or more cross legs that are open, or may become so by a resting limit."""
+    count = 0
+    for k in range(len(leg)):
+        if leg[k, MODE] == ISOLATED or (leg[k, KIND] == SPOT and acc[COLLATERAL] <= 0.0):
+            continue
+        if leg[k, Q] != 0.0 or (leg[k, W_KIND] == RESTS and leg[k, PRESENT] != 0.0):
+            count += 1
+    return count >= 2
+
+
+@jit
+def extremes(acc, leg, tie, bar, joint, log, spare_acc, spare_leg):
+    """Step 5 for all legs, on the (finer) bar at hand."""
+    note_distances(acc, leg, tie, joint)
+    if joint:
+        return joint_extremes(acc, leg, tie, bar, log, spare_acc, spare_leg)
+    ambiguous = False
+    for k in range(len(leg)):
+        if leg_extremes(acc, leg, tie, k, bar, True, log):
+            ambiguous = True
+    return ambiguous
+
+
+@jit
+def note_distances(acc, leg, tie, joint):
+    """How near the marks of this bar come to the levels of liquidation, as they are before anything is met."""
+    for k in range(len(leg)):
+        q = leg[k, Q]
+        if q == 0.0 or (joint and leg[k, MODE] != ISOLATED):
+            continue
+        at = liquidation_mark(acc, leg, tie, k, leg[k, MARK_OPEN])
+        if at == at:
+            extreme = leg[k, MARK_LOW] if q > 0.0 else leg[k, MARK_HIGH]
+            gap = (extreme - at) / extreme if q > 0.0 else (at - extreme) / extreme
+            acc[DISTANCE] = min(acc[DISTANCE], max(0.0, gap))
+
+
+@jit
+def joint_extremes(acc, leg, tie, bar, log, spare_acc, spare_leg):
+    """Two common paths, or each leg's own worst, as the account says."""
+    ambiguous = False
+    for k in range(len(leg)):
+        if both_sides(acc, leg, tie, k, bar, leg[k, MODE] == ISOLATED):
+            ambiguous = True
+    if acc[PATH] == ALL_WORST:
+        worst_path(acc, leg, tie, bar, log)
+        return ambiguous
+    if acc[PATH] != 0.0:
+        for k in range(len(leg)):
+            leg_extremes(acc, leg, tie, k, bar, leg[k, MODE] == ISOLATED, log)
+        return ambiguous
+    spare_acc[:] = acc
+    spare_leg[:] = leg
+    acc[KEEP] = 0.0
+    down_first = one_path(acc, leg, tie, bar, -1.0, log)
+    acc[:] = spare_acc
+    leg[:] = spare_leg
+    acc[KEEP] = 0.0
+    up_first = one_path(acc, leg, tie, bar, 1.0, log)
+    acc[:] = spare_acc
+    leg[:] = spare_leg
+    up = up_first < down_first - TIE * acc[START]
+    one_path(acc, leg, tie, bar, 1.0 if up else -1.0, log)
+    return ambiguous
+
+
+@jit
+def one_path(acc, leg, tie, bar, side, log):
+    """First one side, then the other; the equity at the mark closes."""
+    for k in range(len(leg)):
+        leg[k, O_HELD] = leg[k, Q]
+    for half in range(2):
+        for k in range(len(leg)):
+            if leg[k, MODE] == ISOLATED:
+                if half == 0:
+                    leg_extremes(acc, leg, tie, k, bar, True, log)
+            else:
+                walk(acc, leg, tie, k, bar, side, leg[k, O_HELD], False, log)
+        account_test(acc, leg, tie, bar, side, log)
+        side = -side
+    return equity_at(acc, leg, leg[:, MARK_CLOSE])
+
+
+@jit
+def worst_path(acc, leg, tie, bar, log):
+    """Every leg's own adverse side, the account at all of them at once, then the other sides."""
+    for k in range(len(leg)):
+        leg[k, O_HELD] = leg[k, Q]
+        leg[k, O_SIDE] = adverse_side(leg, k)
+    for half in range(2):
+        for k in range(len(leg)):
+            if leg[k, MODE] == ISOLATED:
+                if half == 0:
+                    leg_extremes(acc, leg, tie, k, bar, True, log)
+            elif leg[k, O_SIDE] != 0.0:
+                side = leg[k, O_SIDE] if half == 0 else -leg[k, O_SIDE]
+                walk(acc, leg, tie, k, bar, side, leg[k, O_HELD], False, log)
+        if half == 0:
+            account_test(acc, leg, tie, bar, 0.0, log)
+
+
+@jit
+def adverse_side(leg, k):
+    """The side that hurts; flat: the side of the resting limit, 0 without one."""
+    q = leg[k, Q]
+    if q == 0.0:
+        return limit_side(leg, k)
+    return -1.0 if q > 0.0 else 1.0
+
+
+@jit
+def equity_at(acc, leg, marks):
+    total = acc[WALLET]
+    for k in range(len(leg)):
+        if leg[k, Q] != 0.0:
+            total += unrealised(leg, k, marks[k])
+    return total
+
+
+@jit
+def marks_at(leg, side, w, out):
+    """Every mark a part `w` of its way to an extreme; side 0: to the leg's own adverse one."""
+    for k in range(len(leg)):
+        down = side < 0.0 or (side == 0.0 and leg[k, Q] > 0.0)
+        extreme = leg[k, MARK_LOW] if down else leg[k, MARK_HIGH]
+        out[k] = leg[k, MARK_OPEN] + w * (extreme - leg[k, MARK_OPEN]) if w < 1.0 else extreme
+
+
+@jit
+def account_test(acc, leg, tie, bar, side, log):
+    """A cross account that is breached at the extremes is liquidated at the first place on the way there, and again."""
+    marks = np.empty(len(leg))
+    ends = np.empty(len(leg))
+    marks_at(leg, side, 1.0, ends)
+    start = 0.0
+    for _ in range(MOST_LEVELS):
+        if not cross_breached(acc, leg, tie, ends):
+            return
+        marks_at(leg, side, start, marks)
+        if not cross_breached(acc, leg, tie, marks):
+            safe, breached = start, 1.0
+            while True:
+                middle = 0.5 * (safe + breached)
+                if middle <= safe or middle >= breached:
+                    break
+                marks_at(leg, side, middle, marks)
+                if cross_breached(acc, leg, tie, marks):
+                    breached = middle
+                else:
+                    safe = middle
+            start = breached
+            marks_at(leg, side, start, marks)
+        liquidate_account(acc, leg, tie, bar, marks, log)

@@ -1,0 +1,307 @@
+"""From prepared arrays to the loops and back: allocate, walk block by block, cut the rows."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.kernel import drive
+from backtest.kernel import layout as at
+from backtest.kernel.loop import Loop
+from backtest.kernel.quiet import WORK
+from backtest.prepare import Prepared
+from backtest.records import FILL, FUNDING, LEDGER, LEG_SERIES, LIQUIDATION, REFUSED, SERIES, Run
+
+Floats = npt.NDArray[np.float64]
+KINDS = (LEDGER, FILL, LIQUIDATION, FUNDING, REFUSED)
+BLOCK_BYTES = 1 << 18  # of hot rows and features: a block stays in the second-level cache
+LONGEST_BLOCK = 4096
+FIRST_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Parameter sets that share features and a loop. One row a set."""
+
+    features: Floats  # (columns, n, k)
+    columns: Floats  # (sets, feature arguments of decide)
+    parameters: Floats  # (sets, number arguments of decide)
+    reserved: Floats  # (sets, 5, 2): constant, column or -1; rows as layout.R_*
+    warmup: npt.NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+
+@dataclass
+class State:
+    acc: Floats
+    leg: Floats
+    daily: Floats
+    at: npt.NDArray[np.int64]
+
+
+@dataclass
+class Stage:
+    """The arrays of a run that do not change, laid out for the loops."""
+
+    n: int
+    k: int
+    leg: Floats  # (k, columns): the contracts
+    acc: Floats  # the rules
+    tie: Floats
+    tables: Floats
+    evs: Floats
+    cols: tuple[Floats, ...]
+    screen: tuple[Floats, ...]
+    present: npt.NDArray[np.bool_]
+    fine: tuple[Floats, ...]
+    fine_present: npt.NDArray[np.bool_]
+    fine_first: npt.NDArray[np.int64]
+    day_end: npt.NDArray[np.bool_]
+    boundaries: npt.NDArray[np.int64]
+    days: int
+
+
+class BadDecision(Exception):
+    """`decide` gave no target: which set, bar, symbol and value."""
+
+    def __init__(self, number: int, bar: int, symbol: int, value: float, state: dict[str, float]) -> None:
+        super().__init__(f"set {number}, bar {bar}, symbol {symbol}: {value}")
+        self.number, self.bar, self.symbol, self.value, self.state = number, bar, symbol, value, state
+
+
+def stage(p: Prepared, bar_hours: float = 0.0) -> Stage:
+    b = p.bars
+    prices = (b.open, b.high, b.low, b.close, b.mark_open, b.mark_high, b.mark_low, b.mark_close)
+    cols = tuple(_plain(x) for x in (*prices, p.volume, p.taking.half_spread, p.taking.a, p.taking.b))
+    fine, fine_present = _fine(p)
+    t = p.tier_tables
+    return Stage(
+        n=p.n,
+        k=p.k,
+        leg=_contracts(p),
+        acc=_rules(p, bar_hours),
+        tie=_columns(p.tier_rows, *(p.tier_rows.dtype.names or ())),
+        tables=_columns(t, "symbol", "bar", "first", "count"),
+        evs=_columns(p.events, *(p.events.dtype.names or ())),
+        cols=cols,
+        screen=_screen(p, cols, fine),
+        present=np.ascontiguousarray(b.present),
+        fine=fine,
+        fine_present=fine_present,
+        fine_first=np.ascontiguousarray(p.detail_first, dtype=np.int64),
+        day_end=np.ascontiguousarray(p.day_end),
+        boundaries=_boundaries(p),
+        days=int(np.count_nonzero(p.day_end)) + 1,
+    )
+
+
+def _contracts(p: Prepared) -> Floats:
+    c = p.contracts
+    leg = np.zeros((p.k, at.QUEUE + at.SLOT * (p.delay + 1)))
+    for column, values in (
+        (at.KIND, c.kind),
+        (at.MODE, c.mode),
+        (at.LOT, c.lot),
+        (at.TICK, c.tick),
+        (at.MIN_NOTIONAL, c.min_notional),
+        (at.LAST_BAR, c.last_bar),
+        (at.PAIR, c.pair),
+    ):
+        leg[:, column] = values
+    return leg
+
+
+def _rules(p: Prepared, bar_hours: float) -> Floats:
+    acc = np.zeros(at.ACC)
+    acc[[at.MAKER, at.TAKER, at.LIQUIDATION_FEE, at.CLOSING_FEE]] = p.maker, p.taker, p.liquidation_fee, p.closing_fee
+    acc[[at.REDUCTION, at.REDUCTION_FRACTION]] = p.reduction, p.reduction_fraction
+    acc[[at.REDUCTION_ABOVE, at.RESIDUAL, at.BACKSTOP]] = p.reduction_above, p.residual, p.backstop
+    acc[[at.START, at.LEVERAGE, at.SHORTFALL, at.PATH]] = p.equity, p.leverage, p.shortfall, p.path
+    acc[[at.COLLATERAL, at.CASH_RATE, at.PARTICIPATION]] = p.collateral_weight, p.cash_rate, p.participation
+    acc[[at.DELAY, at.SLOTS, at.DELTA, at.BAR_HOURS]] = p.delay, p.delay + 1, p.taking.delta, bar_hours
+    return acc
+
+
+def _columns(records: npt.NDArray[np.void], *names: str) -> Floats:
+    out = np.zeros((len(records), len(names)))
+    for column, name in enumerate(names):
+        out[:, column] = records[name]
+    return out
+
+
+def _plain(array: npt.NDArray[Any]) -> Floats:
+    return np.ascontiguousarray(array, dtype=np.float64)
+
+
+def _fine(p: Prepared) -> tuple[tuple[Floats, ...], npt.NDArray[np.bool_]]:
+    d = p.detail
+    if d is None:
+        return tuple(np.zeros((0, p.k)) for _ in range(8)), np.zeros((0, p.k), dtype=np.bool_)
+    prices = (d.open, d.high, d.low, d.close, d.mark_open, d.mark_high, d.mark_low, d.mark_close)
+    return tuple(_plain(x) for x in prices), np.ascontiguousarray(d.present)
+
+
+def _screen(p: Prepared, cols: tuple[Floats, ...], fine: tuple[Floats, ...]) -> tuple[Floats, ...]:
+    """Mark low and high, trade low and high that no finer bar goes beyond: what keeps a bar quiet."""
+    own = (cols[6], cols[5], cols[2], cols[1])
+    if p.detail is None:
+        return own
+    first = np.asarray(p.detail_first)
+    some = first[1:] > first[:-1]
+    out = []
+    for coarse, column, reduce in zip(own, (6, 5, 2, 1), (np.minimum, np.maximum) * 2, strict=True):
+        wide = coarse.copy()
+        wide[some] = reduce(wide[some], reduce.reduceat(fine[column], first[:-1][some], axis=0))
+        out.append(wide)
+    return tuple(out)
+
+
+def _boundaries(p: Prepared) -> npt.NDArray[np.int64]:
+    """Bars that are slow for every set: something happens in them that is no decision and no level."""
+    marked = np.array(p.day_end, dtype=bool)
+    marked[p.events["bar"]] = True
+    marked[p.tier_tables["bar"][p.tier_tables["bar"] < p.n]] = True
+    marked[p.contracts.last_bar[p.contracts.last_bar >= 0]] = True
+    present = p.bars.present
+    if p.k == 1:
+        marked |= ~present[:, 0]
+    else:
+        marked[1:] |= (present[1:] != present[:-1]).any(axis=1)
+    marked[-1] = True
+    return np.flatnonzero(marked).astype(np.int64)
+
+
+def begin(s: Stage, sets: Sets, *, keep: bool) -> State:
+    many = len(sets)
+    state = State(
+        acc=np.tile(s.acc, (many, 1)),
+        leg=np.tile(s.leg, (many, 1, 1)),
+        daily=np.zeros((many, s.days)),
+        at=np.zeros((many, 2), dtype=np.int64),
+    )
+    state.acc[:, at.KEEP] = keep
+    state.acc[:, at.SKIPPED] = np.minimum(sets.warmup, s.n)
+    for j in range(many):
+        drive.begin(state.acc[j], state.leg[j], s.tables)
+    return state
+
+
+def block_bars(s: Stage, width: int) -> int:
+    return max(16, min(LONGEST_BLOCK, s.n, BLOCK_BYTES // (8 * s.k * (at.HOT + width))))
+
+
+@dataclass
+class Kept:
+    """What one set leaves behind: the log and the series."""
+
+    log: Floats
+    series: Floats
+    legs: Floats
+    distances: Floats
+
+
+def walk(
+    s: Stage,
+    sets: Sets,
+    loop: Loop,
+    state: State,
+    *,
+    which: slice = slice(None),
+    progress: Callable[[int], None] | None = None,
+) -> Kept:
+    """All bars of some sets. Where the state says so, the rows and series of one set are kept."""
+    width = len(sets.features)
+    step = block_bars(s, width)
+    keep = bool(state.acc[which][0, at.KEEP])
+    many = s.n if keep else 0
+    log = np.empty((FIRST_ROWS + drive.ROOM * s.k if keep else 0, at.LOG))
+    kept = Kept(log, np.empty((len(SERIES), many)), np.empty((len(LEG_SERIES), many, s.k)), np.empty(many))
+    hot, rows = np.empty(step * s.k * at.HOT), np.empty(max(1, step * s.k * width))
+    work, spare_acc, spare_leg = np.empty(WORK * s.k), np.empty_like(s.acc), np.empty_like(s.leg)
+    call = drive.walk_block if loop.address else plain_walk()
+    quiet: Any = loop.address or loop.plain
+    base = 0
+    while base < s.n:
+        stop = min(base + step, s.n)
+        status = call(
+            quiet, base, stop, s.n - 1, state.at[which], state.acc[which], state.leg[which], s.tie, s.tables, s.evs,
+            s.cols, s.screen, s.present, s.fine, s.fine_present, s.fine_first, s.day_end, s.boundaries, sets.features,
+            hot, rows, sets.columns[which], sets.parameters[which], sets.reserved[which], sets.warmup[which],
+            state.daily[which], work, spare_acc, spare_leg, kept.log, kept.series, kept.legs, kept.distances,
+        )  # fmt: skip
+        if status == drive.MORE_ROOM:
+            kept.log = np.concatenate([kept.log, np.empty_like(kept.log)])
+            continue
+        if status == drive.BAD:
+            raise _bad(state, which)
+        base = stop
+        if progress is not None:
+            progress(stop)
+    return kept
+
+
+def _bad(state: State, which: slice) -> BadDecision:
+    accs = state.acc[which]
+    number = int(np.flatnonzero(accs[:, at.CODE] == at.QUIET_ERROR)[0])
+    acc, leg = accs[number], state.leg[which][number]
+    bar, symbol = int(acc[at.BAD_BAR]), int(acc[at.BAD_SYMBOL])
+    mine = leg[symbol]
+    seen = {"equity": float(acc[at.EQUITY]), "drawdown": float(1.0 - acc[at.EQUITY] / acc[at.PEAK])}
+    seen["q"] = float(mine[at.Q])
+    return BadDecision((which.start or 0) + number, bar, symbol, float(acc[at.BAD_VALUE]), seen)
+
+
+def cut(log: Floats) -> list[npt.NDArray[np.void]]:
+    """The log becomes records, one array a kind."""
+    out = []
+    for kind, dtype in enumerate(KINDS):
+        rows = log[log[:, 0] == kind]
+        record = np.empty(len(rows), dtype=dtype)
+        for column, name in enumerate(dtype.names or ()):
+            record[name] = rows[:, column + 1]
+        out.append(record)
+    return out
+
+
+def as_run(state: State, kept: Kept) -> Run:
+    acc = state.acc[0]
+    ledger, fills, liquidations, fundings, refused = cut(kept.log[: int(acc[at.LOGGED])])
+    return Run(
+        series={name: kept.series[j] for j, name in enumerate(SERIES)},
+        leg_series={name: kept.legs[j] for j, name in enumerate(LEG_SERIES)},
+        ledger=ledger,
+        fills=fills,
+        liquidations=liquidations,
+        fundings=fundings,
+        refused=refused,
+        margin_distance=kept.distances,
+        scaled=int(acc[at.SCALED]),
+        ambiguous=int(acc[at.AMBIGUOUS]),
+        skipped=int(acc[at.SKIPPED]),
+        ruined_bar=int(acc[at.RUINED_BAR]),
+    )
+
+
+# ---- the same in plain Python ---------------------------------------------------------------------
+
+
+def plain_walk() -> Callable[..., int]:
+    """`walk_block` whose quiet loop is a Python function; the slow bars are what they are."""
+
+    def own(function: Any, **others: Any) -> Any:
+        plain = getattr(function, "py_func", function)
+        return types.FunctionType(plain.__code__, {**plain.__globals__, **others}, plain.__name__)
+
+    def call(quiet: Callable[..., int], *given: Any) -> int:
+        flat = [np.asarray(a).reshape(-1) for a in given[7:]]
+        return int(quiet(*given[:7], *flat))
+
+    one = own(drive.walk_set, call_quiet=call, address=lambda a: a)
+    return own(drive.walk_block, walk_set=one)  # type: ignore[no-any-return]

@@ -1,0 +1,488 @@
+"""One slow bar, in the order of docs/engine.md: everything that is not `decide`."""
+
+import numpy as np
+
+from backtest.jit import jit
+from backtest.kernel.cash import (
+    FUNDING_CASH,
+    INTEREST_CASH,
+    close_some,
+    isolated_margins,
+    lots,
+    new_row,
+    pay,
+    refuse,
+)
+from backtest.kernel.extremes import entry_price, equity_at, extremes, is_joint, stop_level, take_level
+from backtest.kernel.layout import (
+    AMBIGUOUS,
+    ANCHOR,
+    BALANCE,
+    BAR,
+    BAR_HOURS,
+    BUSY,
+    CASH_RATE,
+    CLOSE,
+    CLOSING_FEE,
+    COLLATERAL,
+    CROSS_BALANCE,
+    CROSS_LEGS,
+    CROSS_PART,
+    CROSS_RATIO,
+    CUM_NOW,
+    DAYS,
+    DISTANCE,
+    E_BAR,
+    E_DETAIL,
+    E_INSIDE,
+    E_KIND,
+    E_PRICE,
+    E_RATE,
+    E_SYMBOL,
+    ENTRY_PRICE,
+    EQUITY,
+    EVENT,
+    EXPOSURE_SUM,
+    FILLED,
+    FLOOR_EQUITY,
+    FUNDING_ROW,
+    GROSS,
+    IN_MARKET,
+    IS_CONTRACT,
+    IS_CROSS,
+    JOINT_NOW,
+    KEEP,
+    KIND,
+    LAST_BAR,
+    LIQ_HIGH,
+    LIQ_LOW,
+    LIQ_PRICE,
+    LOST,
+    LOT,
+    MARGIN,
+    MARGIN_DISTANCE,
+    MARK_CLOSE,
+    MARK_OPEN,
+    MAX_DRAWDOWN,
+    MAX_DURATION,
+    MODE,
+    N_HIGH,
+    N_LOW,
+    NET,
+    NEXT_EXPIRY,
+    OPEN_LEGS,
+    PEAK,
+    PEAK_BAR,
+    PRESENT,
+    PRICES,
+    QUEUED,
+    RATE_NOW,
+    RATIO,
+    RUINED,
+    RUINED_BAR,
+    START,
+    T_COUNT,
+    T_FIRST,
+    T_NEXT,
+    TAKER,
+    TRADE_HIGH,
+    TRADE_LOW,
+    UNDER,
+    W_KIND,
+    W_LAST,
+    W_LIMIT,
+    W_Q,
+    W_TARGET,
+    WALLET,
+    Q,
+)
+from backtest.kernel.orders import FOREVER, NONE, RESTS, open_orders, take_due
+from backtest.kernel.ruin import (
+    cancel_orders,
+    cross_balance,
+    cross_breached,
+    cross_maintenance,
+    liquidate_account,
+    liquidate_leg,
+    liquidation_mark,
+    lone_balance,
+    lone_breached,
+    maintenance_of,
+    still_to_do,
+    unrealised,
+)
+from backtest.margin import CAP, CUM, FLOOR, MMR, size_at, tier_of
+from backtest.prepare import FUNDING_EVENT, INVERSE, ISOLATED, SPOT
+from backtest.records import Refusal, Why
+
+EXPIRED = int(Refusal.EXPIRED)
+DELISTED_ORDER = int(Refusal.DELISTED)
+RUINED_ORDER = int(Refusal.RUINED)
+DELISTED_FILL = int(Why.DELISTED)
+DELEVERAGED_FILL = int(Why.DELEVERAGED)
+DUST = 1e-9
+NO_EVENT = -1
+
+
+@jit
+def load(leg, cols, present, at):
+    """The bar `at` of every symbol."""
+    for k in range(len(leg)):
+        for c in range(PRICES):
+            leg[k, BAR + c] = cols[c][at, k]
+        leg[k, PRESENT] = 1.0 if present[at, k] else 0.0
+
+
+@jit
+def load_fine(leg, fine, present, at):
+    """A finer bar: its prices; volume and costs stay those of the bar that it is a part of."""
+    for k in range(len(leg)):
+        for c in range(8):
+            leg[k, BAR + c] = fine[c][at, k]
+        leg[k, PRESENT] = leg[k, PRESENT] if present[at, k] else 0.0
+
+
+@jit
+def use_tables(leg, tables, i):
+    """The tier tables in force from bar i on."""
+    for k in range(len(leg)):
+        at = int(leg[k, T_NEXT])
+        while at < len(tables) and tables[at, 0] == k and tables[at, 1] <= i:
+            leg[k, T_FIRST], leg[k, T_COUNT] = tables[at, 2], tables[at, 3]
+            at += 1
+        leg[k, T_NEXT] = at
+
+
+@jit
+def settle(acc, leg, k, bar, inside, rate, price, log):
+    """One funding settlement, paid by the position that is held now."""
+    q = leg[k, Q]
+    if q == 0.0 or leg[k, KIND] == SPOT:
+        return
+    known = price == price
+    on = price if known else leg[k, MARK_OPEN]
+    amount = -q * size_at(on, leg[k, KIND] == INVERSE) * rate
+    pay(acc, leg, k, bar, FUNDING_CASH, amount, log)
+    if leg[k, MODE] == ISOLATED:
+        leg[k, MARGIN] += amount
+    if acc[KEEP] != 0.0:
+        row = new_row(acc, log, FUNDING_ROW, bar, k)
+        row[3], row[4], row[5] = 0.0 if inside else 1.0, rate, on
+        row[6], row[7], row[8] = q, amount, 1.0 if known else 0.0
+
+
+@jit
+def deleverage(acc, leg, k, bar, fraction, price, log):
+    """Auto-deleveraging: a part of a winning position is closed at the venue's price, without a fee."""
+    q = leg[k, Q]
+    if q * fraction <= 0.0 or leg[k, KIND] == SPOT:
+        return
+    part = q if abs(fraction) >= 1.0 else lots(q * abs(fraction), leg[k, LOT])
+    if part == 0.0:
+        return
+    on = price if price == price else leg[k, MARK_OPEN]
+    close_some(acc, leg, k, bar, DELEVERAGED_FILL, -part, on, on, 0.0, acc[BAR_HOURS], log)
+
+
+@jit
+def act(acc, leg, evs, bar, inside, fine, log):
+    """The next events of this place in time."""
+    e = int(acc[EVENT])
+    while e < len(evs) and evs[e, E_BAR] == bar and evs[e, E_INSIDE] == inside:
+        if inside == 1.0 and fine >= 0 and evs[e, E_DETAIL] > fine:
+            break
+        k = int(evs[e, E_SYMBOL])
+        if evs[e, E_KIND] == FUNDING_EVENT:
+            settle(acc, leg, k, bar, inside == 1.0, evs[e, E_RATE], evs[e, E_PRICE], log)
+        else:
+            deleverage(acc, leg, k, bar, evs[e, E_RATE], evs[e, E_PRICE], log)
+        e += 1
+    acc[EVENT] = e
+
+
+@jit
+def open_test(acc, leg, tie, bar, log):
+    """Step 2: margin at the mark opens. A gap is liquidated there."""
+    for k in range(len(leg)):
+        if leg[k, MODE] == ISOLATED and lone_breached(acc, leg, tie, k, leg[k, MARK_OPEN]):
+            liquidate_leg(acc, leg, tie, k, bar, leg[k, MARK_OPEN], log)
+    account_at(acc, leg, tie, bar, leg[:, MARK_OPEN], log)
+
+
+@jit
+def account_at(acc, leg, tie, bar, marks, log):
+    """The cross account at one joint state of the marks."""
+    if not cross_breached(acc, leg, tie, marks):
+        return
+    count, last = 0, -1
+    for k in range(len(leg)):
+        if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0:
+            if leg[k, KIND] != SPOT:
+                count += 1
+                last = k
+            elif acc[COLLATERAL] > 0.0:
+                count += 2
+    if count == 1:
+        liquidate_leg(acc, leg, tie, last, bar, marks[last], log)
+    else:
+        liquidate_account(acc, leg, tie, bar, marks, log)
+
+
+@jit
+def nothing_open(acc, leg):
+    if acc[QUEUED] > 0.0:
+        return False
+    for k in range(len(leg)):
+        if leg[k, Q] != 0.0 or leg[k, W_KIND] != NONE:
+            return False
+    return True
+
+
+@jit
+def slow_bar(
+    i, last, acc, leg, tie, tables, evs, cols, present, fine, fine_present, fine_first, day_end,
+    daily, log, spare_acc, spare_leg,
+):  # fmt: skip
+    """Everything that happens in bar i up to its close."""
+    load(leg, cols, present, i)
+    for k in range(len(leg)):
+        leg[k, FILLED] = 0.0
+        leg[k, LOST] = 0.0
+    acc[DISTANCE] = np.inf
+    use_tables(leg, tables, i)
+    if nothing_open(acc, leg):
+        e = int(acc[EVENT])
+        while e < len(evs) and evs[e, E_BAR] <= i:
+            e += 1
+        acc[EVENT] = e
+    else:
+        move(
+            i, acc, leg, tie, evs, cols, present, fine, fine_present, fine_first, log,
+            spare_acc, spare_leg,
+        )  # fmt: skip
+    finish(i, last, acc, leg, tie, day_end[i], daily, log)
+
+
+@jit
+def move(
+    i, acc, leg, tie, evs, cols, present, fine, fine_present, fine_first, log, spare_acc, spare_leg,
+):  # fmt: skip
+    """Steps 1 to 5, and what the close itself brings."""
+    act(acc, leg, evs, i, 0.0, -1, log)
+    open_test(acc, leg, tie, i, log)
+    take_due(acc, leg, i)
+    open_orders(acc, leg, tie, i, log)
+    if len(fine_first) == 0:
+        act(acc, leg, evs, i, 1.0, -1, log)
+        joint = is_joint(acc, leg)
+        if extremes(acc, leg, tie, i, joint, log, spare_acc, spare_leg):
+            acc[AMBIGUOUS] += 1.0
+    else:
+        ambiguous = False
+        for f in range(fine_first[i], fine_first[i + 1]):
+            for k in range(len(leg)):
+                leg[k, PRESENT] = 1.0 if present[i, k] else 0.0
+            load_fine(leg, fine, fine_present, f)
+            act(acc, leg, evs, i, 1.0, f, log)
+            joint = is_joint(acc, leg)
+            if extremes(acc, leg, tie, i, joint, log, spare_acc, spare_leg):
+                ambiguous = True
+        if ambiguous:
+            acc[AMBIGUOUS] += 1.0
+        load(leg, cols, present, i)
+        act(acc, leg, evs, i, 1.0, -1, log)
+    at_close(i, acc, leg, tie, log)
+
+
+@jit
+def at_close(i, acc, leg, tie, log):
+    contracts = 0
+    for k in range(len(leg)):
+        if leg[k, W_KIND] == RESTS and leg[k, W_LAST] <= i:
+            refuse(acc, k, i, EXPIRED, leg[k, W_TARGET], still_to_do(leg, k, leg[k, W_Q]), log)
+            leg[k, W_KIND] = NONE
+        if leg[k, LAST_BAR] == i:
+            if leg[k, Q] != 0.0:
+                close_some(
+                    acc, leg, k, i, DELISTED_FILL, -leg[k, Q], leg[k, MARK_CLOSE], leg[k, MARK_CLOSE], acc[TAKER],
+                    acc[BAR_HOURS], log,
+                )  # fmt: skip
+            cancel_orders(acc, leg, k, i, DELISTED_ORDER, log)
+        if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0 and (leg[k, KIND] != SPOT or acc[COLLATERAL] > 0.0):
+            contracts += 1
+    if contracts >= 2:
+        account_at(acc, leg, tie, i, leg[:, MARK_CLOSE], log)
+    for k in range(len(leg)):
+        if leg[k, PRESENT] == 0.0:
+            continue
+        if leg[k, Q] > 0.0:
+            leg[k, ANCHOR] = max(leg[k, ANCHOR], leg[k, CLOSE])
+        elif leg[k, Q] < 0.0:
+            leg[k, ANCHOR] = min(leg[k, ANCHOR], leg[k, CLOSE])
+
+
+@jit
+def finish(i, last, acc, leg, tie, day_over, daily, log):
+    """Step 6: interest, equity, measures, ruin; and what the quiet bars after this one look at."""
+    if day_over and acc[CASH_RATE] != 0.0:
+        idle = max(0.0, acc[WALLET] - isolated_margins(leg))
+        pay(acc, leg, -1, i, INTEREST_CASH, idle * acc[CASH_RATE] / 365.0, log)
+    equity = equity_at(acc, leg, leg[:, MARK_CLOSE])
+    acc[EQUITY] = equity
+    measure_equity(acc, equity, i)
+    arm(acc, leg, tie)
+    if acc[RUINED] == 0.0 and equity <= DUST * acc[START]:
+        acc[RUINED] = 1.0
+        acc[RUINED_BAR] = i
+        for k in range(len(leg)):
+            cancel_orders(acc, leg, k, i, RUINED_ORDER, log)
+    measure_marks(acc, leg, tie)
+    if day_over or i == last:
+        day = int(acc[DAYS])
+        daily[day] = equity
+        acc[DAYS] = day + 1.0
+        acc[EXPOSURE_SUM] += acc[GROSS]
+    for k in range(len(leg)):
+        leg[k, LOST] = 0.0
+
+
+@jit
+def measure_equity(acc, equity, i):
+    """Drawdown on bars: a peak lasts from its close to the close that reaches it again."""
+    peak = acc[PEAK]
+    if equity >= peak:
+        if i - acc[PEAK_BAR] > 1.0:
+            acc[MAX_DURATION] = max(acc[MAX_DURATION], i - acc[PEAK_BAR])
+        acc[PEAK] = equity
+        acc[PEAK_BAR] = i
+        acc[FLOOR_EQUITY] = equity * (1.0 - acc[MAX_DRAWDOWN])
+        return
+    acc[UNDER] += 1.0
+    if equity < acc[FLOOR_EQUITY]:
+        acc[MAX_DRAWDOWN] = 1.0 - equity / peak
+        acc[FLOOR_EQUITY] = equity
+
+
+@jit
+def arm(acc, leg, tie):
+    """What ends the quiet: levels of each leg; and what quiet bars reckon with."""
+    acc[BUSY] = 0.0
+    acc[NEXT_EXPIRY] = FOREVER
+    acc[OPEN_LEGS] = 0.0
+    acc[CROSS_LEGS] = 0.0
+    margins = isolated_margins(leg)
+    acc[CROSS_BALANCE] = acc[WALLET] - margins
+    joint = is_joint(acc, leg)
+    acc[JOINT_NOW] = 1.0 if joint else 0.0
+    for k in range(len(leg)):
+        leg[k, LIQ_LOW], leg[k, LIQ_HIGH] = -np.inf, np.inf
+        leg[k, TRADE_LOW], leg[k, TRADE_HIGH] = -np.inf, np.inf
+        leg[k, LIQ_PRICE] = np.nan
+        leg[k, BALANCE] = lone_balance(acc, leg, k)
+        cross = leg[k, MODE] != ISOLATED
+        leg[k, IS_CROSS] = 1.0 if cross else 0.0
+        leg[k, IS_CONTRACT] = 0.0 if leg[k, KIND] == SPOT else 1.0
+        leg[k, CROSS_PART] = (acc[COLLATERAL] if leg[k, KIND] == SPOT else 1.0) if cross else 0.0
+        leg[k, RATE_NOW], leg[k, CUM_NOW] = 0.0, 0.0
+        leg[k, N_LOW], leg[k, N_HIGH] = -1.0, np.inf
+        if leg[k, W_KIND] == RESTS:
+            limit = leg[k, W_LIMIT]
+            if leg[k, W_Q] - leg[k, Q] > 0.0:
+                leg[k, TRADE_LOW] = limit
+            else:
+                leg[k, TRADE_HIGH] = limit
+            acc[NEXT_EXPIRY] = min(acc[NEXT_EXPIRY], leg[k, W_LAST])
+        elif leg[k, W_KIND] != NONE:
+            acc[BUSY] = 1.0
+        if leg[k, Q] != 0.0:
+            acc[OPEN_LEGS] += 1.0
+            arm_leg(acc, leg, tie, k, joint)
+
+
+@jit
+def arm_leg(acc, leg, tie, k, joint):
+    q = leg[k, Q]
+    mark = leg[k, MARK_CLOSE]
+    if leg[k, KIND] != SPOT:
+        if leg[k, MODE] != ISOLATED:
+            acc[CROSS_LEGS] += 1.0
+        if leg[k, MODE] == ISOLATED or not joint:
+            at = liquidation_mark(acc, leg, tie, k, mark)
+            leg[k, LIQ_PRICE] = at
+            if q > 0.0 and at == at:
+                leg[k, LIQ_LOW] = at
+            elif at == at:
+                leg[k, LIQ_HIGH] = at
+        tier_now(acc, leg, tie, k, mark)
+    stop = stop_level(leg, k)[0]
+    take = take_level(leg, k)
+    leg[k, ENTRY_PRICE] = entry_price(leg, k)
+    down, up = (stop, take) if q > 0.0 else (take, stop)
+    if down == down:
+        leg[k, TRADE_LOW] = max(leg[k, TRADE_LOW], down)
+    if up == up:
+        leg[k, TRADE_HIGH] = min(leg[k, TRADE_HIGH], up)
+
+
+@jit
+def tier_now(acc, leg, tie, k, mark):
+    """Rate and bounds of the tier that the leg is in."""
+    leg[k, RATE_NOW], leg[k, CUM_NOW] = acc[CLOSING_FEE], 0.0
+    leg[k, N_LOW], leg[k, N_HIGH] = -1.0, np.inf
+    count = int(leg[k, T_COUNT])
+    if count == 0:
+        return
+    first = int(leg[k, T_FIRST])
+    row = tier_of(tie, first, count, abs(leg[k, Q]) * size_at(mark, leg[k, KIND] == INVERSE))
+    leg[k, RATE_NOW], leg[k, CUM_NOW] = tie[row, MMR] + acc[CLOSING_FEE], tie[row, CUM]
+    leg[k, N_LOW] = tie[row, FLOOR] if row > first else -1.0
+    leg[k, N_HIGH] = tie[row, CAP] if row < first + count - 1 else np.inf
+
+
+@jit
+def measure_marks(acc, leg, tie):
+    """Margin ratio, exposure and distance to liquidation at this close."""
+    ratio, distance, gross, net = 0.0, acc[DISTANCE], 0.0, 0.0
+    equity = acc[EQUITY]
+    held = False
+    acc[CROSS_RATIO] = 0.0
+    for k in range(len(leg)):
+        if leg[k, LOST] != 0.0:
+            distance = 0.0
+        q = leg[k, Q]
+        if q == 0.0:
+            continue
+        held = True
+        mark = leg[k, MARK_CLOSE]
+        notional = q * size_at(mark, leg[k, KIND] == INVERSE)
+        gross += abs(notional)
+        net += notional
+        if leg[k, MODE] == ISOLATED:
+            balance = leg[k, MARGIN] + unrealised(leg, k, mark)
+            ratio = max(ratio, ratio_of(maintenance_of(acc, leg, tie, k, mark), balance))
+    if acc[CROSS_LEGS] > 0.0:
+        marks = leg[:, MARK_CLOSE]
+        balance = cross_balance(acc, leg, marks)
+        needed = cross_maintenance(acc, leg, tie, marks)
+        acc[CROSS_RATIO] = ratio_of(needed, balance)
+        ratio = max(ratio, acc[CROSS_RATIO])
+        if acc[JOINT_NOW] != 0.0:
+            notional = 0.0
+            for k in range(len(leg)):
+                if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
+                    notional += abs(leg[k, Q]) * size_at(marks[k], leg[k, KIND] == INVERSE)
+            distance = min(distance, max(0.0, (balance - needed) / notional))
+    acc[RATIO] = ratio
+    acc[GROSS] = gross / equity if equity > 0.0 else 0.0
+    acc[NET] = net / equity if equity > 0.0 else 0.0
+    acc[DISTANCE] = distance if distance < np.inf else np.nan
+    acc[MARGIN_DISTANCE] = min(acc[MARGIN_DISTANCE], distance)
+    if held:
+        acc[IN_MARKET] += 1.0
+
+
+@jit
+def ratio_of(needed, balance):
+    if balance > 0.0:
+        return needed / balance
+    return np.inf if needed > 0.0 else 0.0
