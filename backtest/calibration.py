@@ -59,16 +59,17 @@ UNKNOWN = Calibrated(
 STRESS_SIGMAS = Calibrated(
     8.0,
     "standard deviations",
-    "depth = normal / (1 + (z / 8)^2), z the move of 5 minutes. For five symbols of the study of cascades "
-    "the median thinning follows 12.8 (1.4x at z = 7, 1.75x at 10, 2.4x at 15, 6.1x above 20), the worst tenth 6 (2.9x, 5.2x, 8x, 34x). 8 lies "
-    "between them: 64 % of normal at z = 6, where it measured 63 % after falls of 3 % in 15 minutes, and 3.3x at "
-    "z = 12, against 3.4x in its median liquidation event",
+    "depth = normal / (1 + (z / 8)^2), z the move of 5 minutes. For five symbols of the study of cascades the median "
+    "thinning follows 12.8 (1.4x at z = 7, 1.75x at 10, 2.4x at 15, 6.1x above 20), the worst tenth 6 (2.9x, 5.2x, 8x, "
+    "34x). 8 lies between them: 64 % of normal at z = 6, where it measured 63 % after falls of 3 % in 15 minutes, and "
+    "3.3x at z = 12, against 3.4x in its median liquidation event",
 )
 STRESS_MINUTES = Calibrated(5.0, "minutes", "the bars that thinning was measured on; one bar, where bars are longer")
 STRESS_LIQUIDATIONS = Calibrated(
     1.7,
     "",
-    "thinning of 3.4 where 1.41 times the depth was liquidated (medians of the study of cascades): (3.4 - 1) / 1.41",
+    "(3.4 - 1) / 1.41: a thinning of 3.4 where open interest worth 1.41 times the depth was closed in 5 minutes, the "
+    "medians of liquidation events in the study of cascades. Not all of that was forced, and feeds show less than was",
 )
 STRESS_HALF_LIFE = Calibrated(
     20.0,

@@ -28,6 +28,11 @@ def jit(function: F) -> F:
     return compiled  # type: ignore[no-any-return]
 
 
+def inlined(function: F) -> F:
+    """Compiled as a part of the one function that calls it: each level of calls would be optimised once more."""
+    return numba.njit(inline="always", **OPTIONS)(function)  # type: ignore[no-any-return]
+
+
 @cache
 def source_hash() -> str:
     """Of all files with compiled functions."""

@@ -5,9 +5,9 @@ In bar i nothing is used but bars before it. In one pass:
 1. Write the coefficients of bar i: half_spread, a = Y sigma / V^delta, b = 1 % / (2 D).
 2. Take in bar i: its return, volume, depth and liquidations enter the trailing sums, those of a day ago leave.
 3. Stress: the book is thinned by 1 + x. A move of z standard deviations over the last minutes (those of the day before
-   the move) makes x at least (z / 8)^2; liquidations of m times the normal depth make it at least 1.7 m; x halves
-   every 20 minutes and has a limit. Of a recorded depth and of normal depth thinned, the smaller holds: a book that
-   has shrunk already is not thinned twice.
+   the move) makes x at least (z / 8)^2, and so does a bar whose range is what such a move has; liquidations of m times
+   the normal depth make it at least 1.7 m; x halves every 20 minutes and has a limit. Of a recorded depth and of
+   normal depth thinned, the smaller holds: a book that has shrunk already is not thinned twice.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ Flags = npt.NDArray[np.bool_]
 F = TypeVar("F", bound=Callable[..., Any])
 
 BAND = 0.01  # depth is what stands within 1 %
+RANGE = 4.0 * math.log(2.0)  # of a random walk: mean square of its range / mean square of its move (Parkinson 1980)
 NO_DEPTH = 1e-9  # an empty book, in quote currency: taking costs the worst
 
 
@@ -41,6 +42,8 @@ def jit(function: F) -> F:
 class Tape(NamedTuple):
     """What the models look at, (n, k) each; what the market does not hold has no rows."""
 
+    high: Floats
+    low: Floats
     close: Floats
     present: Flags
     volume: Floats
@@ -188,7 +191,9 @@ def stretch(
                 depth = thinner(tape.bid_depth[i, j], tape.ask_depth[i, j])
             square = (price - known.price) ** 2 if known.age > 0.0 else 0.0
             oldest = after(at, length)
-            run = price - rings[PRICES, late]
+            move = (price - rings[PRICES, late]) ** 2
+            if here and rule.stress:
+                move = max(move, math.log(tape.high[i, j] / tape.low[i, j]) ** 2 / RANGE)
             known = Known(
                 known.age + 1.0,
                 price,
@@ -201,7 +206,7 @@ def stretch(
                 known.excess,
             )
             if rule.stress:
-                known = thinned(known, rule, run)
+                known = thinned(known, rule, move)
             rings[SQUARES, at], rings[VOLUMES, at], rings[FORCED, at] = square, traded, liquidated
             rings[DEPTHS, at], rings[PRICES, at] = depth, price
         at, old, late = after(at, length), after(old, length), after(late, length)
@@ -248,13 +253,13 @@ def depth_left(known: Known, rule: Rule, thickness: float) -> float:
 
 
 @jit
-def thinned(known: Known, rule: Rule, run: float) -> Known:
-    """The book thins at once and recovers by half-lives. `run`: the last move, as a difference of logs."""
+def thinned(known: Known, rule: Rule, move: float) -> Known:
+    """The book thins at once and recovers by half-lives. `move`: the last one, squared."""
     excess = known.excess * rule.decay
     returns = known.age - 1.0 - rule.horizon  # that there were before the move
     if returns >= rule.history and known.before.total > 0.0:
         usual = known.before.total / min(returns, rule.window) * rule.horizon
-        excess = max(excess, run * run / (usual * rule.sigmas * rule.sigmas))
+        excess = max(excess, move / (usual * rule.sigmas * rule.sigmas))
     depth = normal_depth(known, rule)
     if known.forced.total > 0.0 and depth > 0.0:
         excess = max(excess, rule.liquidations * known.forced.total / depth)

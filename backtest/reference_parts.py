@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
@@ -29,7 +29,7 @@ DOWN, UP = -1, 1
 
 
 def sign(x: float) -> int:
-    return (x > 0) - (x < 0)
+    return 1 if x > 0.0 else -1 if x < 0.0 else 0
 
 
 def lots(x: float, lot: float) -> float:
@@ -195,6 +195,9 @@ class Leg:
         """What profit is the difference of."""
         return -1.0 / price if self.kind == INVERSE else price
 
+    def quote_notional(self, dq: float, price: float) -> float:
+        return abs(dq) if self.kind == INVERSE else abs(dq) * price
+
     def notional(self, price: float) -> float:
         return abs(self.quantity) * self.size(price)
 
@@ -246,121 +249,6 @@ def legs_of(prepared: Prepared) -> list[Leg]:
         Leg(j, kind, mode == ISOLATED and kind != SPOT, lot, tick, least, last, pair)
         for j, (kind, mode, lot, tick, least, last, pair) in enumerate(zip(*(x.tolist() for x in columns), strict=True))
     ]
-
-
-# ---- where maintenance is met --------------------------------------------------------------------
-
-
-def first_breach(leg: Leg, cash: float, mark: float, tiers: Tiers) -> float | None:
-    """The mark at which `cash` + unrealised profit meets maintenance, going the bad way from `mark`; None: nowhere.
-
-    With the size n of the contract, profit is q (s n - v_entry), s = 1 for linear and -1 for inverse, and so in each
-    tier the surplus over maintenance is a straight line in N = |q| n.
-    """
-    held = abs(leg.quantity)
-    s = -1.0 if leg.kind == INVERSE else 1.0
-    slope = math.copysign(s, s * leg.quantity)  # of profit, in N
-    fixed = cash - leg.quantity * leg.v_entry
-    here = held * leg.size(mark)
-    start = tiers.index(here)
-
-    def surplus(notional: float, tier: int) -> float:
-        rate, deduction = tiers.line(tier)
-        return fixed + slope * notional - (notional * rate - deduction)
-
-    if surplus(here, start) <= 0.0:
-        return mark
-    pieces = _falling(tiers, start, here) if slope > 0.0 else _rising(tiers, start, here)
-    for tier, near, far in pieces:
-        if near != here and surplus(near, tier) <= 0.0:  # maintenance jumps at the boundary
-            return _level(leg, near / held, mark)
-        rate, deduction = tiers.line(tier)
-        if far == math.inf or surplus(far, tier) <= 0.0:
-            if slope == rate:
-                return None
-            return _level(leg, (fixed + deduction) / (rate - slope) / held, mark)
-    return None
-
-
-def _falling(tiers: Tiers, start: int, here: float) -> Iterable[tuple[int, float, float]]:
-    for tier in range(start, -1, -1):
-        row = tiers.rows[tier]
-        yield tier, min(here, row.cap) if tier < start else here, row.floor if tier else 0.0
-
-
-def _rising(tiers: Tiers, start: int, here: float) -> Iterable[tuple[int, float, float]]:
-    last = len(tiers.rows) - 1
-    for tier in range(start, last + 1):
-        row = tiers.rows[tier]
-        near = here if tier == start else max(here, row.floor)
-        yield tier, near, math.inf if tier == last else max(near, row.cap)
-
-
-def _level(leg: Leg, size: float, mark: float) -> float | None:
-    """The price of a size, where it is one that prices can reach."""
-    ratio = size / leg.size(mark)
-    if not NEAR_ZERO < ratio < 1.0 / NEAR_ZERO:
-        return None
-    return 1.0 / size if leg.kind == INVERSE else size
-
-
-def first_joint_breach(
-    legs: Sequence[tuple[Leg, Tiers]],
-    spot: Sequence[Leg],
-    cash: float,
-    weight: float,
-    ways: Sequence[tuple[float, float]],
-    since: float,
-) -> float:
-    """The first place w in [since, 1] at which the legs' account is breached; 1 where none is found before.
-
-    `ways`: for each symbol where its mark starts and ends; at w it is start + w (end - start).
-    """
-
-    def at(leg: Leg, w: float) -> float:
-        start, end = ways[leg.symbol]
-        return start + w * (end - start)
-
-    def surplus(w: float, pieces: Sequence[tuple[float, float]]) -> float:
-        total = cash + weight * sum(leg.quantity * at(leg, w) for leg in spot)
-        for (leg, _), (rate, deduction) in zip(legs, pieces, strict=True):
-            mark = at(leg, w)
-            total += leg.unrealised(mark) - (leg.notional(mark) * rate - deduction)
-        return total
-
-    edges = sorted({since, 1.0, *(w for leg, tiers in legs for w in _crossings(leg, tiers, ways[leg.symbol], since))})
-    for near, far in zip(edges, edges[1:], strict=False):
-        middle = 0.5 * (near + far)
-        pieces = [tiers.line(tiers.index(leg.notional(at(leg, middle)))) for leg, tiers in legs]
-        found = _first_below(near, far, lambda w, pieces=pieces: surplus(w, pieces))  # type: ignore[misc]
-        if found is not None:
-            return found
-    return 1.0
-
-
-def _crossings(leg: Leg, tiers: Tiers, way: tuple[float, float], since: float) -> Iterable[float]:
-    """Where on its way a leg's notional meets a boundary of its tiers."""
-    start, end = way
-    for row in tiers.rows[:-1]:
-        edge = row.cap / abs(leg.quantity)
-        price = 1.0 / edge if leg.kind == INVERSE else edge
-        if start != end and since < (w := (price - start) / (end - start)) < 1.0:
-            yield w
-
-
-def _first_below(near: float, far: float, surplus: Callable[[float], float], steps: int = 16) -> float | None:
-    """The first place from near to far where the surplus is at or below 0: small steps, then halving."""
-    if surplus(near) <= 0.0:
-        return near
-    good = near
-    for step in range(1, steps + 1):
-        bad = far if step == steps else near + (far - near) * step / steps
-        if surplus(bad) <= 0.0:
-            while good < (middle := 0.5 * (good + bad)) < bad:
-                good, bad = (good, middle) if surplus(middle) <= 0.0 else (middle, bad)
-            return bad
-        good = bad
-    return None
 
 
 # ---- what is written down ------------------------------------------------------------------------

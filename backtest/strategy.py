@@ -259,7 +259,8 @@ def _own_parameters(cls: type[Strategy], inherited: Mapping[str, Parameter]) -> 
 
 def _kind(cls: type, name: str, annotation: object) -> type:
     if isinstance(annotation, str):  # from __future__ import annotations
-        annotation = KINDS.get(annotation.strip("'\" "), annotation)
+        annotation = annotation.strip("'\" ")
+        annotation = KINDS.get(annotation, annotation)
     if annotation not in KINDS.values():
         shown = getattr(annotation, "__name__", annotation)
         raise BadInput(f"{cls.__name__}.{name}: {shown}: a parameter is an int, float, bool or str")
@@ -275,7 +276,7 @@ def _is_classvar(annotation: object) -> bool:
 
 def _check_name(cls: type, name: str, kind: type) -> None:
     if name in STATE:
-        raise BadInput(f"{cls.__name__}.{name}: the engine gives decide a {name} of its own; call it something else")
+        raise BadInput(f"{cls.__name__}.{name}: decide gets the account's {name} by that name; call it something else")
     if name in vars(Strategy) and name != "warmup":
         raise BadInput(f"{cls.__name__}.{name}: every strategy has a {name} already; call it something else")
     if (name in BARS and kind is not int) or (name in RESERVED and kind in (str, bool)):
@@ -295,5 +296,6 @@ def _check_decide(cls: type[Strategy]) -> None:
 def _unknown(cls: type[Strategy], name: str) -> BadInput:
     plain = inspect.getattr_static(cls, name, None)
     if isinstance(plain, int | float | str) and not name.startswith("_"):
-        return BadInput(f"{cls.__name__}.{name} has no type, so it is no parameter: write {name}: float = {plain!r}")
+        typed = f"{name}: {type(plain).__name__} = {plain!r}"
+        return BadInput(f"{cls.__name__}.{name} has no type, so it is no parameter: write {typed}")
     return BadInput(f"{cls.__name__} has no parameter {name}: {did_you_mean(name, cls._declared)}")

@@ -20,6 +20,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from backtest import worked_margin, worked_rules
 from backtest.worked import Case, Underdetermined, checked, normal
 from data.errors import BadInput
@@ -104,7 +106,8 @@ def check(case: Case) -> Outcome:
     if kind is None:
         return _outcome(case, {}, None, "unsupported", f"no kind {case.kind!r}; there is: {', '.join(sorted(KINDS))}")
     try:
-        values = kind(case)
+        with np.errstate(all="ignore"):
+            values = kind(case)
     except Underdetermined as lacking:
         return _outcome(case, {}, None, "unsupported", str(lacking))
     except (ZeroDivisionError, OverflowError) as error:

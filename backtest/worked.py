@@ -347,7 +347,7 @@ def _columns_and_rows(case: Case, given: Any) -> tuple[tuple[str, ...], list[Seq
     if rows and isinstance(rows[0], Mapping):
         names = tuple(dict.fromkeys(str(name) for row in rows for name in row))
         return names, [[row.get(name) for name in names] for row in rows]
-    if not rows or not all(isinstance(row, list | tuple) for row in rows):
+    if not rows or not all(isinstance(row, list | tuple) and row for row in rows):
         raise Underdetermined("its table of tiers is not a list of rows")
     return _guess_columns([[float(cell) for cell in row] for row in rows]), rows
 

@@ -28,6 +28,7 @@ VERBS: tuple[Verb, ...] = (
     ("status", "backtest.cli.status:status", "What the store holds, and since when."),
     ("schema", "backtest.cli.schema:schema", "Every table and column, with units."),
     ("export", "backtest.cli.export:export", "Write stored data to files."),
+    ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),
     ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),
     ("lab", "backtest.cli.lab:lab", "Open JupyterLab on the notebooks."),
 )

@@ -227,7 +227,7 @@ def fill_quiet(first, stop, acc, leg, tie, cols, series, leg_series, distances):
         if acc[OPEN_LEGS] > 0.0:
             for k in range(len(leg)):
                 leg[k, MARK_CLOSE], leg[k, MARK_LOW], leg[k, MARK_HIGH] = cols[7][i, k], cols[6][i, k], cols[5][i, k]
-            acc[EQUITY] = equity_at(acc, leg, leg[:, MARK_CLOSE])
+            acc[EQUITY] = equity_at(acc, leg)
             acc[DISTANCE] = np.inf
             quiet_distances(acc, leg)
             measure_marks(acc, leg, tie)

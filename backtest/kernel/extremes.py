@@ -1,11 +1,12 @@
 """Inside a bar: stops, limits and liquidation, one side of the open at a time.
 
-`leg_extremes` is step 5 for a leg alone, `joint_extremes` for several cross legs. A side is -1 (down) or 1 (up).
+`play` is one way through the bar; where several cross legs are open, `extremes` plays two and keeps the worse. A side is
+-1 (down) or 1 (up).
 """
 
 import numpy as np
 
-from backtest.jit import jit
+from backtest.jit import inlined, jit
 from backtest.kernel.cash import close_some, price_with_cost
 from backtest.kernel.layout import (
     ANCHOR,
@@ -18,9 +19,11 @@ from backtest.kernel.layout import (
     KIND,
     LOW,
     MARK_CLOSE,
+    MARK_END,
     MARK_HIGH,
     MARK_LOW,
     MARK_OPEN,
+    MARK_PLACE,
     MODE,
     NO_STOP,
     O_HELD,
@@ -51,6 +54,7 @@ from backtest.kernel.ruin import (
     liquidation_mark,
     unrealised,
 )
+from backtest.prepare import CLOSE as CLOSES_ONLY
 from backtest.prepare import INVERSE, ISOLATED, SPOT
 from backtest.prepare import WORST as ALL_WORST
 from backtest.records import Why
@@ -61,6 +65,7 @@ TRAIL_FILL = int(Why.TRAILING_STOP)
 
 NOTHING, LIQUIDATE, STOPPED, LIMITED, TAKEN = 0, 1, 2, 3, 4
 MOST_LEVELS = 200
+ALONE, DOWN_FIRST, UP_FIRST, WORST_OF_EACH, NO_TEST = 0, 1, 2, 3, 4
 TIE = 1e-9  # of the starting equity: closer ends of two paths are one
 
 
@@ -207,19 +212,6 @@ def both_sides(acc, leg, tie, k, bar, lone):
 
 
 @jit
-def leg_extremes(acc, leg, tie, k, bar, lone, log):
-    """Both sides, the adverse one first. True: levels of both were reached."""
-    q = leg[k, Q]
-    first = adverse_side(leg, k)
-    if first == 0.0:
-        return False
-    ambiguous = both_sides(acc, leg, tie, k, bar, lone)
-    walk(acc, leg, tie, k, bar, first, q, lone, log)
-    walk(acc, leg, tie, k, bar, -first, q, lone, log)
-    return ambiguous
-
-
-@jit
 def is_joint(acc, leg):
     """Two or more cross legs that are open, or may become so by a resting limit."""
     count = 0
@@ -231,17 +223,41 @@ def is_joint(acc, leg):
     return count >= 2
 
 
-@jit
-def extremes(acc, leg, tie, bar, joint, log, spare_acc, spare_leg):
-    """Step 5 for all legs, on the (finer) bar at hand."""
+@inlined
+def extremes(acc, leg, tie, bar, log, spare_acc, spare_leg):
+    """Step 5 for all legs, on the (finer) bar at hand. True: levels of both sides of a leg were reached."""
+    joint = is_joint(acc, leg)
     note_distances(acc, leg, tie, joint)
-    if joint:
-        return joint_extremes(acc, leg, tie, bar, log, spare_acc, spare_leg)
     ambiguous = False
     for k in range(len(leg)):
-        if leg_extremes(acc, leg, tie, k, bar, True, log):
+        if both_sides(acc, leg, tie, k, bar, not joint or leg[k, MODE] == ISOLATED):
             ambiguous = True
+    plan = ALONE
+    if joint and acc[PATH] == ALL_WORST:
+        plan = WORST_OF_EACH
+    elif joint and acc[PATH] == CLOSES_ONLY:
+        plan = NO_TEST
+    elif joint:
+        spare_acc[:] = acc
+        spare_leg[:] = leg
+        acc[KEEP] = 0.0
+        down_first = play(acc, leg, tie, bar, DOWN_FIRST, log)
+        restore(acc, leg, spare_acc, spare_leg)
+        acc[KEEP] = 0.0
+        up_first = play(acc, leg, tie, bar, UP_FIRST, log)
+        restore(acc, leg, spare_acc, spare_leg)
+        plan = UP_FIRST if up_first < down_first - TIE * acc[START] else DOWN_FIRST
+    play(acc, leg, tie, bar, plan, log)
     return ambiguous
+
+
+@jit
+def restore(acc, leg, spare_acc, spare_leg):
+    for c in range(len(acc)):
+        acc[c] = spare_acc[c]
+    for k in range(len(leg)):
+        for c in range(leg.shape[1]):
+            leg[k, c] = spare_leg[k, c]
 
 
 @jit
@@ -259,67 +275,34 @@ def note_distances(acc, leg, tie, joint):
 
 
 @jit
-def joint_extremes(acc, leg, tie, bar, log, spare_acc, spare_leg):
-    """Two common paths, or each leg's own worst, as the account says."""
-    ambiguous = False
-    for k in range(len(leg)):
-        if both_sides(acc, leg, tie, k, bar, leg[k, MODE] == ISOLATED):
-            ambiguous = True
-    if acc[PATH] == ALL_WORST:
-        worst_path(acc, leg, tie, bar, log)
-        return ambiguous
-    if acc[PATH] != 0.0:
-        for k in range(len(leg)):
-            leg_extremes(acc, leg, tie, k, bar, leg[k, MODE] == ISOLATED, log)
-        return ambiguous
-    spare_acc[:] = acc
-    spare_leg[:] = leg
-    acc[KEEP] = 0.0
-    down_first = one_path(acc, leg, tie, bar, -1.0, log)
-    acc[:] = spare_acc
-    leg[:] = spare_leg
-    acc[KEEP] = 0.0
-    up_first = one_path(acc, leg, tie, bar, 1.0, log)
-    acc[:] = spare_acc
-    leg[:] = spare_leg
-    up = up_first < down_first - TIE * acc[START]
-    one_path(acc, leg, tie, bar, 1.0 if up else -1.0, log)
-    return ambiguous
+def play(acc, leg, tie, bar, plan, log):
+    """One way through the bar; the equity at the mark closes.
 
-
-@jit
-def one_path(acc, leg, tie, bar, side, log):
-    """First one side, then the other; the equity at the mark closes."""
+    Legs that are alone, and isolated ones, walk both sides in their turn, the adverse one first. The others walk one
+    side, then the account is tested where the marks are then, then the other side.
+    """
+    common = plan in (DOWN_FIRST, UP_FIRST)
+    side = -1.0 if plan == DOWN_FIRST else 1.0
     for k in range(len(leg)):
         leg[k, O_HELD] = leg[k, Q]
+        by_itself = not common or leg[k, MODE] == ISOLATED
+        leg[k, O_SIDE] = adverse_side(leg, k) if by_itself else side
     for half in range(2):
         for k in range(len(leg)):
-            if leg[k, MODE] == ISOLATED:
-                if half == 0:
-                    leg_extremes(acc, leg, tie, k, bar, True, log)
-            else:
-                walk(acc, leg, tie, k, bar, side, leg[k, O_HELD], False, log)
-        account_test(acc, leg, tie, bar, side, log)
-        side = -side
-    return equity_at(acc, leg, leg[:, MARK_CLOSE])
-
-
-@jit
-def worst_path(acc, leg, tie, bar, log):
-    """Every leg's own adverse side, the account at all of them at once, then the other sides."""
-    for k in range(len(leg)):
-        leg[k, O_HELD] = leg[k, Q]
-        leg[k, O_SIDE] = adverse_side(leg, k)
-    for half in range(2):
-        for k in range(len(leg)):
-            if leg[k, MODE] == ISOLATED:
-                if half == 0:
-                    leg_extremes(acc, leg, tie, k, bar, True, log)
-            elif leg[k, O_SIDE] != 0.0:
-                side = leg[k, O_SIDE] if half == 0 else -leg[k, O_SIDE]
-                walk(acc, leg, tie, k, bar, side, leg[k, O_HELD], False, log)
-        if half == 0:
+            alone = plan == ALONE or leg[k, MODE] == ISOLATED
+            whole = alone or plan == NO_TEST
+            first = leg[k, O_SIDE]
+            if first == 0.0 or (whole and half == 1):
+                continue
+            for turn in range(2):
+                if whole or turn == half:
+                    now = first if turn == 0 else -first
+                    walk(acc, leg, tie, k, bar, now, leg[k, O_HELD], alone, log)
+        if common:
+            account_test(acc, leg, tie, bar, side if half == 0 else -side, log)
+        elif plan == WORST_OF_EACH and half == 0:
             account_test(acc, leg, tie, bar, 0.0, log)
+    return equity_at(acc, leg)
 
 
 @jit
@@ -332,45 +315,51 @@ def adverse_side(leg, k):
 
 
 @jit
-def equity_at(acc, leg, marks):
+def equity_at(acc, leg):
+    """At the mark closes."""
     total = acc[WALLET]
     for k in range(len(leg)):
         if leg[k, Q] != 0.0:
-            total += unrealised(leg, k, marks[k])
+            total += unrealised(leg, k, leg[k, MARK_CLOSE])
     return total
 
 
 @jit
-def marks_at(leg, side, w, out):
+def marks_at(leg, side, w, column):
     """Every mark a part `w` of its way to an extreme; side 0: to the leg's own adverse one."""
     for k in range(len(leg)):
         down = side < 0.0 or (side == 0.0 and leg[k, Q] > 0.0)
         extreme = leg[k, MARK_LOW] if down else leg[k, MARK_HIGH]
-        out[k] = leg[k, MARK_OPEN] + w * (extreme - leg[k, MARK_OPEN]) if w < 1.0 else extreme
+        leg[k, column] = leg[k, MARK_OPEN] + w * (extreme - leg[k, MARK_OPEN]) if w < 1.0 else extreme
 
 
 @jit
 def account_test(acc, leg, tie, bar, side, log):
     """A cross account that is breached at the extremes is liquidated at the first place on the way there, and again."""
-    marks = np.empty(len(leg))
-    ends = np.empty(len(leg))
-    marks_at(leg, side, 1.0, ends)
+    marks_at(leg, side, 1.0, MARK_END)
     start = 0.0
     for _ in range(MOST_LEVELS):
-        if not cross_breached(acc, leg, tie, ends):
+        if not cross_breached(acc, leg, tie, MARK_END):
             return
-        marks_at(leg, side, start, marks)
-        if not cross_breached(acc, leg, tie, marks):
-            safe, breached = start, 1.0
-            while True:
-                middle = 0.5 * (safe + breached)
-                if middle <= safe or middle >= breached:
-                    break
-                marks_at(leg, side, middle, marks)
-                if cross_breached(acc, leg, tie, marks):
-                    breached = middle
-                else:
-                    safe = middle
-            start = breached
-            marks_at(leg, side, start, marks)
-        liquidate_account(acc, leg, tie, bar, marks, log)
+        start = first_breach(acc, leg, tie, side, start)
+        liquidate_account(acc, leg, tie, bar, MARK_PLACE, log)
+
+
+@jit
+def first_breach(acc, leg, tie, side, start):
+    """The first place, from `start` on, where the account is breached; its marks are left in MARK_PLACE."""
+    marks_at(leg, side, start, MARK_PLACE)
+    if cross_breached(acc, leg, tie, MARK_PLACE):
+        return start
+    safe, breached = start, 1.0
+    while True:
+        middle = 0.5 * (safe + breached)
+        if middle <= safe or middle >= breached:
+            break
+        marks_at(leg, side, middle, MARK_PLACE)
+        if cross_breached(acc, leg, tie, MARK_PLACE):
+            breached = middle
+        else:
+            safe = middle
+    marks_at(leg, side, breached, MARK_PLACE)
+    return breached

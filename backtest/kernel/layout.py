@@ -67,14 +67,16 @@ HOT = 8
     O_REFUSED,
     O_CAPPED,
     O_SIDE,
-) = range(55)
+    MARK_PLACE,  # marks of a place on the way to the extremes
+    MARK_END,
+) = range(57)
 
 # of leg, too: the contract
-CONTRACT = 56
+CONTRACT = 58
 KIND, MODE, LOT, TICK, MIN_NOTIONAL, LAST_BAR, PAIR = range(CONTRACT, CONTRACT + 7)
 
 # of leg, too: the (finer) bar at hand
-BAR = 64
+BAR = 65
 (
     OPEN,
     HIGH,
@@ -93,7 +95,7 @@ BAR = 64
 PRICES = 12  # open .. b, in the order of the columns that a run is given
 
 # of leg, too, from QUEUE on: SLOT numbers for each order that is not due yet
-QUEUE = 80
+QUEUE = 78
 D_DUE, D_Q, D_LIMIT, D_TTL, D_LEV, D_STOP, D_TAKE, D_TRAIL, D_TARGET = range(9)
 SLOT = 9
 

@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import os
 import platform
+import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -103,6 +104,7 @@ def _from_file(key: str, text: str, body: str) -> Loop:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # what comes back from the cache names it
     spec.loader.exec_module(module)
     compiled = numba.cfunc(signature(), error_model="numpy", cache=True)(module.quiet)
     return Loop(int(compiled.address), module.quiet, compiled)

@@ -386,7 +386,7 @@ def scale_increases(acc, leg, bar, log):
     if need == 0.0:
         return False
     margins = isolated_margins(leg)
-    available = cross_balance(acc, leg, leg[:, O_MARK])
+    available = cross_balance(acc, leg, O_MARK)
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
             available -= abs(leg[k, Q]) * size_at(leg[k, O_MARK], leg[k, KIND] == INVERSE) / leg[k, LEV]
@@ -424,9 +424,8 @@ def scale_one(acc, leg, k, bar, factor, log):
 @jit
 def refuse_doomed(acc, leg, tie, bar, log):
     """Increases that would be liquidated where they open."""
-    marks = leg[:, O_MARK]
-    balance = cross_balance(acc, leg, marks)
-    needed = cross_maintenance(acc, leg, tie, marks)
+    balance = cross_balance(acc, leg, O_MARK)
+    needed = cross_maintenance(acc, leg, tie, O_MARK)
     some = False
     for k in range(len(leg)):
         if leg[k, O_DQ] == 0.0 or leg[k, O_INCREASE] == 0.0:

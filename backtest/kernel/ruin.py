@@ -105,7 +105,7 @@ def cross_balance(acc, leg, marks):
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0:
             part = acc[COLLATERAL] if leg[k, KIND] == SPOT else 1.0
-            total += part * unrealised(leg, k, marks[k])
+            total += part * unrealised(leg, k, leg[k, marks])
     return total
 
 
@@ -114,7 +114,7 @@ def cross_maintenance(acc, leg, tie, marks):
     total = 0.0
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED:
-            total += maintenance_of(acc, leg, tie, k, marks[k])
+            total += maintenance_of(acc, leg, tie, k, leg[k, marks])
     return total
 
 
@@ -333,7 +333,7 @@ def largest_maintenance(acc, leg, tie, marks):
     best, most = -1, -1.0
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
-            m = maintenance_of(acc, leg, tie, k, marks[k])
+            m = maintenance_of(acc, leg, tie, k, leg[k, marks])
             if m > most:
                 best, most = k, m
     return best
@@ -341,7 +341,7 @@ def largest_maintenance(acc, leg, tie, marks):
 
 @jit
 def liquidate_account(acc, leg, tie, bar, marks, log):
-    """A cross account with several legs, at these marks."""
+    """A cross account with several legs, at the marks of a column."""
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED:
             cancel_orders(acc, leg, k, bar, LIQUIDATED_ORDER, log)
@@ -352,16 +352,16 @@ def liquidate_account(acc, leg, tie, bar, marks, log):
         if not all_of_them:
             k = largest_maintenance(acc, leg, tie, marks)
             q = leg[k, Q]
-            dq = reduction_of(acc, leg, tie, k, bar, marks[k])
+            dq = reduction_of(acc, leg, tie, k, bar, leg[k, marks])
             part = 0.0 < dq < abs(q)
             closed = (dq if q > 0.0 else -dq) if part else q
-            price = price_with_cost(acc, leg, k, -closed, marks[k])
-            after = left + profit_of(leg, k, closed, price) - unrealised(leg, k, marks[k]) * (closed / q)
+            price = price_with_cost(acc, leg, k, -closed, leg[k, marks])
+            after = left + profit_of(leg, k, closed, price) - unrealised(leg, k, leg[k, marks]) * (closed / q)
             fee = acc[LIQUIDATION_FEE] * abs(closed) * size_at(price, leg[k, KIND] == INVERSE)
             all_of_them = after - min(fee, max(0.0, after)) <= 0.0
             if not all_of_them:
                 why = REDUCTION_FILL if part else LIQUIDATION_FILL
-                left = close_at_mark(acc, leg, k, bar, why, closed, marks[k], left, log)
+                left = close_at_mark(acc, leg, k, bar, why, closed, leg[k, marks], left, log)
                 if part:
                     leg[k, REDUCED] = bar
         if all_of_them:
@@ -374,7 +374,7 @@ def liquidate_account(acc, leg, tie, bar, marks, log):
 def close_all(acc, leg, bar, marks, left, log):
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
-            left = close_at_mark(acc, leg, k, bar, LIQUIDATION_FILL, leg[k, Q], marks[k], left, log)
+            left = close_at_mark(acc, leg, k, bar, LIQUIDATION_FILL, leg[k, Q], leg[k, marks], left, log)
     return left
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from backtest.jit import jit
+from backtest.jit import inlined, jit
 from backtest.kernel.cash import (
     FUNDING_CASH,
     INTEREST_CASH,
@@ -200,18 +200,18 @@ def act(acc, leg, evs, bar, inside, fine, log):
     acc[EVENT] = e
 
 
-@jit
+@inlined
 def open_test(acc, leg, tie, bar, log):
     """Step 2: margin at the mark opens. A gap is liquidated there."""
     for k in range(len(leg)):
         if leg[k, MODE] == ISOLATED and lone_breached(acc, leg, tie, k, leg[k, MARK_OPEN]):
             liquidate_leg(acc, leg, tie, k, bar, leg[k, MARK_OPEN], log)
-    account_at(acc, leg, tie, bar, leg[:, MARK_OPEN], log)
+    account_at(acc, leg, tie, bar, MARK_OPEN, log)
 
 
 @jit
 def account_at(acc, leg, tie, bar, marks, log):
-    """The cross account at one joint state of the marks."""
+    """The cross account at one joint state of the marks: those of a column."""
     if not cross_breached(acc, leg, tie, marks):
         return
     count, last = 0, -1
@@ -223,7 +223,7 @@ def account_at(acc, leg, tie, bar, marks, log):
             elif acc[COLLATERAL] > 0.0:
                 count += 2
     if count == 1:
-        liquidate_leg(acc, leg, tie, last, bar, marks[last], log)
+        liquidate_leg(acc, leg, tie, last, bar, leg[last, marks], log)
     else:
         liquidate_account(acc, leg, tie, bar, marks, log)
 
@@ -238,7 +238,7 @@ def nothing_open(acc, leg):
     return True
 
 
-@jit
+@inlined
 def slow_bar(
     i, last, acc, leg, tie, tables, evs, cols, present, fine, fine_present, fine_first, day_end,
     daily, log, spare_acc, spare_leg,
@@ -263,7 +263,7 @@ def slow_bar(
     finish(i, last, acc, leg, tie, day_end[i], daily, log)
 
 
-@jit
+@inlined
 def move(
     i, acc, leg, tie, evs, cols, present, fine, fine_present, fine_first, log, spare_acc, spare_leg,
 ):  # fmt: skip
@@ -274,8 +274,7 @@ def move(
     open_orders(acc, leg, tie, i, log)
     if len(fine_first) == 0:
         act(acc, leg, evs, i, 1.0, -1, log)
-        joint = is_joint(acc, leg)
-        if extremes(acc, leg, tie, i, joint, log, spare_acc, spare_leg):
+        if extremes(acc, leg, tie, i, log, spare_acc, spare_leg):
             acc[AMBIGUOUS] += 1.0
     else:
         ambiguous = False
@@ -284,8 +283,7 @@ def move(
                 leg[k, PRESENT] = 1.0 if present[i, k] else 0.0
             load_fine(leg, fine, fine_present, f)
             act(acc, leg, evs, i, 1.0, f, log)
-            joint = is_joint(acc, leg)
-            if extremes(acc, leg, tie, i, joint, log, spare_acc, spare_leg):
+            if extremes(acc, leg, tie, i, log, spare_acc, spare_leg):
                 ambiguous = True
         if ambiguous:
             acc[AMBIGUOUS] += 1.0
@@ -294,7 +292,7 @@ def move(
     at_close(i, acc, leg, tie, log)
 
 
-@jit
+@inlined
 def at_close(i, acc, leg, tie, log):
     contracts = 0
     for k in range(len(leg)):
@@ -311,7 +309,7 @@ def at_close(i, acc, leg, tie, log):
         if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0 and (leg[k, KIND] != SPOT or acc[COLLATERAL] > 0.0):
             contracts += 1
     if contracts >= 2:
-        account_at(acc, leg, tie, i, leg[:, MARK_CLOSE], log)
+        account_at(acc, leg, tie, i, MARK_CLOSE, log)
     for k in range(len(leg)):
         if leg[k, PRESENT] == 0.0:
             continue
@@ -327,7 +325,7 @@ def finish(i, last, acc, leg, tie, day_over, daily, log):
     if day_over and acc[CASH_RATE] != 0.0:
         idle = max(0.0, acc[WALLET] - isolated_margins(leg))
         pay(acc, leg, -1, i, INTEREST_CASH, idle * acc[CASH_RATE] / 365.0, log)
-    equity = equity_at(acc, leg, leg[:, MARK_CLOSE])
+    equity = equity_at(acc, leg)
     acc[EQUITY] = equity
     measure_equity(acc, equity, i)
     arm(acc, leg, tie)
@@ -461,16 +459,15 @@ def measure_marks(acc, leg, tie):
             balance = leg[k, MARGIN] + unrealised(leg, k, mark)
             ratio = max(ratio, ratio_of(maintenance_of(acc, leg, tie, k, mark), balance))
     if acc[CROSS_LEGS] > 0.0:
-        marks = leg[:, MARK_CLOSE]
-        balance = cross_balance(acc, leg, marks)
-        needed = cross_maintenance(acc, leg, tie, marks)
+        balance = cross_balance(acc, leg, MARK_CLOSE)
+        needed = cross_maintenance(acc, leg, tie, MARK_CLOSE)
         acc[CROSS_RATIO] = ratio_of(needed, balance)
         ratio = max(ratio, acc[CROSS_RATIO])
         if acc[JOINT_NOW] != 0.0:
             notional = 0.0
             for k in range(len(leg)):
                 if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
-                    notional += abs(leg[k, Q]) * size_at(marks[k], leg[k, KIND] == INVERSE)
+                    notional += abs(leg[k, Q]) * size_at(leg[k, MARK_CLOSE], leg[k, KIND] == INVERSE)
             distance = min(distance, max(0.0, (balance - needed) / notional))
     acc[RATIO] = ratio
     acc[GROSS] = gross / equity if equity > 0.0 else 0.0

@@ -1,0 +1,130 @@
+"""Liquidation in the reference engine: what a venue takes from an account that is breached, in which order.
+
+`liquidate` is called with the marks at which it happens:
+
+1. Orders are cancelled. Whether what is left will be seized is seen from the balance before anything.
+2. The leg with the largest maintenance is reduced, where the venue reduces and the leg allows it. Otherwise it is
+   closed; where the venue never reduces, all legs of the account at once.
+3. When nothing is open any more, what is left is kept by the venue or returned, and what is missing is paid by the
+   insurance fund.
+4. Again from 2 while breached.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from backtest.prepare import REDUCE_FRACTION, REDUCE_NONE, REDUCE_TWO_TIERS, TAKEOVER
+from backtest.records import Cash, Refusal, Why
+from backtest.reference_account import Account
+from backtest.reference_parts import Leg, lots
+
+
+@dataclass
+class Forced:
+    """A fill of a liquidation, and what came after it."""
+
+    leg: Leg
+    quantity: float  # with the sign of the position
+    price: float
+    bankruptcy: float
+    profit: float = 0.0
+    fee: float = 0.0
+    insurance: float = 0.0
+
+
+class Liquidation(Account):
+    def liquidate(self, account: int | None, marks: Sequence[float]) -> None:
+        """An isolated leg, or (None) the cross account, at these marks: reductions first, then all of it."""
+        self.was_liquidated = True
+        self.cancel_liquidated(account)
+        poor = self.balance(account, marks) < self.rules.backstop * self.maintenance(account, marks)
+        seized = self.rules.residual == TAKEOVER or poor
+        while True:
+            leg = max(self.members(account), key=lambda leg: self.maintenance_of(leg, marks))
+            kept = self.kept_by_reduction(leg, marks[leg.symbol])
+            if kept > 0.0:
+                leg.reduced = True
+                self.force([(leg, math.copysign(kept, leg.quantity))], Why.REDUCTION, account, marks, seized)
+            if kept <= 0.0 or self.balance(account, marks) <= 0.0:
+                whole = kept <= 0.0 and self.rules.reduction != REDUCE_NONE
+                closing = [leg] if whole else self.members(account)
+                self.force([(one, 0.0) for one in closing], Why.LIQUIDATION, account, marks, seized)
+            if not self.is_breached(account, marks):
+                return
+
+    def cancel_liquidated(self, account: int | None) -> None:
+        for leg in self.legs:
+            if leg.symbol == account or (account is None and not leg.isolated):
+                self.cancel_orders(leg, Refusal.LIQUIDATED)
+
+    def kept_by_reduction(self, leg: Leg, mark: float) -> float:
+        """The quantity that the venue leaves at first; 0: all of it goes."""
+        tiers, notional, kept = self.tiers[leg.symbol], leg.notional(mark), 0.0
+        if self.rules.reduction == REDUCE_FRACTION:
+            if notional > self.rules.reduction_above and not leg.reduced:
+                kept = abs(leg.quantity) * (1.0 - self.rules.reduction_fraction)
+        elif self.rules.reduction != REDUCE_NONE:
+            lower = tiers.index(notional) - (2 if self.rules.reduction == REDUCE_TWO_TIERS else 1)
+            kept = tiers.rows[lower].cap / leg.size(mark) if lower >= 0 else 0.0
+        kept = lots(kept, leg.lot)
+        return kept if kept < abs(leg.quantity) else 0.0
+
+    def force(
+        self,
+        closing: Sequence[tuple[Leg, float]],
+        why: Why,
+        account: int | None,
+        marks: Sequence[float],
+        seized: bool,
+    ) -> None:
+        """Closes legs down to what is kept of them: profits first, then fees, then what is left of the account."""
+        taken = [self.forced_fill(leg, leg.quantity - kept, account, marks[leg.symbol]) for leg, kept in closing]
+        for fill in taken:
+            leg = fill.leg
+            wanted = self.rules.liquidation_fee * abs(fill.quantity) * leg.size(fill.price)
+            fill.fee = min(wanted, max(0.0, self.balance(account, marks)))
+            self.pay_from(account, Cash.LIQUIDATION_FEE, leg.symbol, -fill.fee)
+        if not self.members(account):
+            taken[-1].insurance = self.settle_rest(account, taken[-1].leg.symbol, seized)
+        for fill in taken:
+            self.write_forced(fill, why, marks[fill.leg.symbol])
+
+    def forced_fill(self, leg: Leg, quantity: float, account: int | None, mark: float) -> Forced:
+        price = self.taken_at(leg, -quantity, mark)
+        fill = Forced(leg, quantity, price, self.bankruptcy_price(leg, account))
+        fill.profit = quantity * (leg.value(price) - leg.v_entry)
+        margin = leg.margin
+        leg.move(-quantity)
+        leg.margin = margin  # it answers for what is closed
+        leg.last_liquidation = self.bar
+        self.pay_from(account, Cash.FILL, leg.symbol, fill.profit)
+        return fill
+
+    def pay_from(self, account: int | None, kind: Cash, symbol: int, amount: float) -> None:
+        if account is not None:
+            self.legs[account].margin += amount
+        self.pay(kind, symbol, amount)
+
+    def settle_rest(self, account: int | None, symbol: int, seized: bool) -> float:
+        """Nothing is open any more: the venue keeps what is left, or the insurance fund pays what is missing."""
+        rest = self.cash_of(account)
+        insurance = -rest if seized or rest < 0.0 else 0.0
+        self.pay(Cash.INSURANCE, symbol, insurance)
+        if account is not None:
+            self.legs[account].margin = 0.0
+        return insurance
+
+    def bankruptcy_price(self, leg: Leg, account: int | None) -> float:
+        if account is None and len(self.members(None)) + len(self.collateral()) > 1:
+            return math.nan
+        return leg.price_of_value(leg.v_entry - self.cash_of(account) / leg.quantity)
+
+    def write_forced(self, fill: Forced, why: Why, mark: float) -> None:
+        leg = fill.leg
+        self.book_fill(leg, why, -fill.quantity, fill.price, mark, fill.fee, fill.profit)
+        loss = -(fill.profit - fill.fee + fill.insurance)
+        amounts = (fill.quantity, mark, fill.price, fill.bankruptcy, fill.fee, fill.insurance, loss)
+        self.rows.liquidations.append((self.bar, leg.symbol, why, *amounts))
