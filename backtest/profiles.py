@@ -13,7 +13,7 @@ from backtest.venue import Adl, Contract, Fees, Funding, Liquidation, SymbolTier
 # The brackets of a small coin: at every size the maintenance is at least that of nine in ten of the 318 USDT contracts
 # of Binance on 2024-10-24 (freqtrade binance_leverage_tiers.json), and the leverage no higher.
 SMALL_COIN_ROWS = (
-    (25_000, 0.03, 10), (100_000, 0.05, 10), (300_000, 0.1, 5), (1_000_000, 0.25, 2), (math.inf, 0.5, 1),
+    (25_000, 0.03, 10), (100_000, 0.05, 10), (250_000, 0.1, 5), (1_000_000, 0.25, 2), (math.inf, 0.5, 1),
 )  # fmt: skip
 SMALL_COIN = brackets(*SMALL_COIN_ROWS)
 SMALL_COIN_WHOLE = brackets(*SMALL_COIN_ROWS, rule="whole")

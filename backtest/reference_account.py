@@ -17,6 +17,7 @@ from backtest.records import LEG_SERIES, SERIES, Cash, Refusal, Why
 from backtest.reference_breach import first_breach
 from backtest.reference_parts import (
     DUST,
+    ROUNDING,
     Candle,
     Counts,
     Leg,
@@ -206,7 +207,8 @@ class Account:
         """What is still to be done."""
         if order.quantity == 0.0:
             return -leg.quantity
-        return self.snapped(leg, lots(order.quantity - leg.quantity, leg.lot))
+        dq = order.quantity - leg.quantity
+        return self.snapped(leg, lots(dq, leg.lot)) if abs(dq) > ROUNDING * abs(order.quantity) else 0.0
 
     def snapped(self, leg: Leg, dq: float) -> float:
         """Lots do not add up exactly: what would leave a speck closes the whole."""

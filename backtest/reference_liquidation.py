@@ -28,8 +28,8 @@ class Forced:
 
     leg: Leg
     quantity: float  # with the sign of the position
-    price: float
     bankruptcy: float
+    price: float = 0.0
     profit: float = 0.0
     fee: float = 0.0
     insurance: float = 0.0
@@ -81,7 +81,9 @@ class Liquidation(Account):
         seized: bool,
     ) -> None:
         """Closes legs down to what is kept of them: profits first, then fees, then what is left of the account."""
-        taken = [self.forced_fill(leg, leg.quantity - kept, account, marks[leg.symbol]) for leg, kept in closing]
+        taken = [Forced(leg, leg.quantity - kept, self.bankruptcy_price(leg, account)) for leg, kept in closing]
+        for fill in taken:
+            self.forced_fill(fill, account, marks[fill.leg.symbol])
         for fill in taken:
             leg = fill.leg
             wanted = self.rules.liquidation_fee * abs(fill.quantity) * leg.size(fill.price)
@@ -92,16 +94,14 @@ class Liquidation(Account):
         for fill in taken:
             self.write_forced(fill, why, marks[fill.leg.symbol])
 
-    def forced_fill(self, leg: Leg, quantity: float, account: int | None, mark: float) -> Forced:
-        price = self.taken_at(leg, -quantity, mark)
-        fill = Forced(leg, quantity, price, self.bankruptcy_price(leg, account))
-        fill.profit = quantity * (leg.value(price) - leg.v_entry)
-        margin = leg.margin
-        leg.move(-quantity)
+    def forced_fill(self, fill: Forced, account: int | None, mark: float) -> None:
+        leg, margin = fill.leg, fill.leg.margin
+        fill.price = self.taken_at(leg, -fill.quantity, mark)
+        fill.profit = fill.quantity * (leg.value(fill.price) - leg.v_entry)
+        leg.move(-fill.quantity)
         leg.margin = margin  # it answers for what is closed
         leg.last_liquidation = self.bar
         self.pay_from(account, Cash.FILL, leg.symbol, fill.profit)
-        return fill
 
     def pay_from(self, account: int | None, kind: Cash, symbol: int, amount: float) -> None:
         if account is not None:

@@ -37,6 +37,7 @@ class Intent:
     price: float = 0.0
     reducing: float = 0.0  # part of dq
     increasing: float = 0.0
+    has_reduced: bool = False
     refused: bool = False
     scaled: bool = False
 
@@ -105,6 +106,7 @@ class Orders(Liquidation):
                 leg = self.legs[intent.symbol]
                 leg.traded += abs(intent.reducing)
                 self.reduce(leg, intent.reducing, intent.price, intent.reference, rate, intent.why)
+            intent.has_reduced = True
         increases = [intent for intent in intents if intent.increasing != 0.0]
         increases = self.fit(increases, marks, acting)
         increases = self.refuse_liquidatable(increases, marks, acting)
@@ -161,7 +163,8 @@ class Orders(Liquidation):
 
     def refuse_intent(self, intent: Intent, why: Refusal) -> None:
         intent.refused = True
-        self.refuse_order(self.legs[intent.symbol], intent.order, why, intent.dq)
+        left = intent.increasing if intent.has_reduced else intent.dq
+        self.refuse_order(self.legs[intent.symbol], intent.order, why, left)
         self.legs[intent.symbol].working = None
 
     def refuse_partners(self, intents: list[Intent], acting: set[int]) -> list[Intent]:
@@ -201,12 +204,13 @@ class Orders(Liquidation):
             return increases
         for intent in increases:
             leg = self.legs[intent.symbol]
-            intent.increasing = lots(intent.increasing * factor, leg.lot)
-            if intent.increasing == 0.0:
+            scaled = lots(intent.increasing * factor, leg.lot)
+            if scaled == 0.0:
                 self.refuse_intent(intent, Refusal.MARGIN)
                 continue
-            size = intent.reducing + intent.increasing
-            intent.price = intent.reference if intent.resting else self.taken_at(leg, size, intent.reference)
+            intent.increasing = scaled
+            if not intent.resting:
+                intent.price = self.taken_at(leg, intent.reducing + intent.increasing, intent.reference)
             intent.scaled = True
         standing = self.refuse_partners(increases, acting)
         self.counts.scaled += len(standing)
@@ -243,4 +247,4 @@ class Orders(Liquidation):
 def factor_to_fit(needs: float, limit: float) -> float:
     if needs <= 0.0 or needs <= limit * (1.0 + TOLERANCE):
         return 1.0
-    return max(0.0, limit) / needs
+    return limit / needs if limit > TOLERANCE * needs else 0.0

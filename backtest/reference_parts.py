@@ -24,6 +24,7 @@ from backtest.records import FILL, FUNDING, LEDGER, LIQUIDATION, REFUSED, Cash, 
 EDGE = 1e-9  # a notional this much (relative) above a boundary is still in the lower tier
 NEAR_ZERO = 1e-9  # a level this close to zero, relative to the mark, is none
 DUST = 1e-9  # of a lot
+ROUNDING = 1e-12  # of the quantity wanted: the same target again is no order
 
 DOWN, UP = -1, 1
 

@@ -24,6 +24,7 @@ from __future__ import annotations
 import inspect
 import math
 import numbers
+from abc import ABCMeta
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, Self, dataclass_transform
@@ -81,7 +82,7 @@ class Parameter:
             return self.default
         if strategy._reads is not None:
             strategy._reads.add(self.name)
-        return strategy._values[self.name]
+        return strategy._values.get(self.name, self.default)  # a reloaded class may have gained a parameter
 
     def __set__(self, strategy: Strategy, value: object) -> NoReturn:
         raise AttributeError(f"a strategy cannot be changed: write replace({self.name}={value!r})")
@@ -133,8 +134,21 @@ def _reserved_problem(name: str, value: Value) -> str:
     return ""
 
 
+class _Declaring(ABCMeta):
+    """The class of strategies: keeps parameters what they are, also where a reload writes into a class."""
+
+    def __setattr__(cls, name: str, value: object) -> None:
+        if name in getattr(cls, "_declared", ()) and not isinstance(value, Parameter):
+            change = f"{cls.__name__}({name}={value!r})"
+            raise AttributeError(f"{cls.__name__}.{name} is a parameter: write {change}, or a subclass")
+        super().__setattr__(name, value)
+        if name == "_declared" and isinstance(value, Mapping):
+            for parameter in value.values():
+                super().__setattr__(parameter.name, parameter)
+
+
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Strategy:
+class Strategy(metaclass=_Declaring):
     """Base of every strategy; the module's docstring shows one."""
 
     decide: ClassVar[Callable[..., float]]
@@ -148,10 +162,8 @@ class Strategy:
         _check_decide(cls)
         declared = {n: p for base in reversed(cls.__mro__[1:]) for n, p in vars(base).get("_declared", {}).items()}
         declared |= _own_parameters(cls, declared)
-        for name, parameter in declared.items():
-            setattr(cls, name, parameter)
         cls._declared = MappingProxyType(declared)
-        cls.__signature__ = inspect.Signature(  # type: ignore[attr-defined] # what help and completion show
+        cls.__signature__ = inspect.Signature(  # what help and completion show
             [inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default) for p in declared.values()]
         )
 

@@ -272,7 +272,8 @@ def venue(name: str, contract: Contract | None = None) -> Venue:
             raise BadInput(f"venue {name!r} is {implied}, not {contract}; write venue({key!r}, {contract!r})")
         contract = implied
     if key not in PROFILES:
-        hint = did_you_mean(key, ALIASES if near(key, ALIASES) and not near(key, PROFILES) else PROFILES)
+        every = {*PROFILES, *ALIASES}
+        hint = did_you_mean(key, every if near(key, every) else PROFILES)
         raise BadInput(f"no venue {name!r}: {hint}; Venue(...) makes your own")
     return _of_contract(key, PROFILES[key], contract)
 

@@ -46,11 +46,13 @@ MMR = (
     "mmr", "mmf", "maintenance_margin_rate", "maint_margin_ratio", "maintenance_margin_ratio", "margin_maint",
     "mm_rate", "mm_ratio", "maintenance_rate",
 )  # fmt: skip
-CUM = ("maint_amount", "cum", "mm_deduction", "deduction", "maintenance_amount", "maintenance_deduction", "ded")
+CUM = ("maint_amount", "cum", "mm_deduction", "deduction", "maintenance_amount", "maintenance_deduction")
 MAX_LEVERAGE = ("max_leverage", "maximum_leverage", "initial_leverage")
 TAKER = ("taker_fee", "taker", "taker_fee_rate", "fee_rate", "closing_fee")
 LEVERAGE = ("leverage", "lev")
 TIERS = ("tiers", "brackets", "risk_limits", "leverage_tiers", "tier_table", "margin_tiers")
+NOTIONAL = ("notional", "position_value", "notional_value", "value")
+TOTAL_MAINTENANCE = ("maintenance_margin_required", "total_maintenance", "total_mmr", "total_maintenance_margin")
 OTHERS = ("others", "other_positions")
 OTHER_MAINTENANCE = ("other_maintenance", "other_mmr", "other_maintenance_margin", "tmm", "tmm1", "tmm_other", "mmr_o")
 OTHER_UNREALIZED = ("other_unrealized", "other_upnl", "other_unrealised", "upnl", "upnl1", "upnl_other")
@@ -204,6 +206,7 @@ class Leg:
         return -self.signed if self.inverse else self.signed
 
     def notional(self, price: float) -> float:
+        """In settlement currency."""
         return self.quantity * margin.size_at(price, self.inverse)
 
     def profit(self, entry: float, price: float) -> float:
@@ -216,6 +219,14 @@ def leg_of(case: Case, read: Inputs, any_size: bool = False) -> Leg:
         return Leg(read.side(), 1.0, case.inverse)
     quantity = abs(read.number(*QUANTITY))
     return Leg(read.side(), quantity * _contract_size(case, read), case.inverse)
+
+
+def notional_of(case: Case, read: Inputs, *prices: str) -> float:
+    """Of size and price (by the first of these names), else as the case states it."""
+    stated = read.maybe(*NOTIONAL)
+    if stated is not None and not (read.has(*QUANTITY) and read.has(*prices)):
+        return abs(stated)
+    return leg_of(case, read).notional(read.number(*prices))
 
 
 def _contract_size(case: Case, read: Inputs) -> float:
@@ -320,7 +331,7 @@ def tiers_of(case: Case, given: Any) -> tuple[Tier, ...]:
         raise Underdetermined("its table of tiers is empty")
     floors, caps = _edges(values)
     leverages = [_of(v, MAX_LEVERAGE) for v in values]
-    rates = [_of(v, MMR) for v in values]
+    rates = [_of(v, (*MMR, "maintenance_margin")) for v in values]  # what Bybit calls its rate
     if case.venue == "hyperliquid":
         rates = [
             rules.hyperliquid_mmr(lev) if r is None and lev else r for r, lev in zip(rates, leverages, strict=True)

@@ -29,6 +29,7 @@ from backtest.worked import (
     SYMBOL,
     TAKER,
     TIERS,
+    TOTAL_MAINTENANCE,
     WALLET,
     Case,
     Inputs,
@@ -37,6 +38,7 @@ from backtest.worked import (
     Underdetermined,
     bankruptcy_price,
     leg_of,
+    notional_of,
     table_of,
     tiers_of,
 )
@@ -71,6 +73,8 @@ def _one_price(case: Case, read: Inputs, others: Sequence[Inputs]) -> Values:
     rest = _rest(case, read, others) if is_cross(read) else Rest(0.0, 0.0)
     anchor, balance = _balance(case, read, leg, table, rest)
     mark = read.maybe(*MARK)
+    if (total := read.maybe(*TOTAL_MAINTENANCE)) is not None:
+        rest = Rest(total - table.maintenance(leg.notional(anchor)), rest.unrealized)
     values: Values = {"tmm_other": rest.maintenance, "upnl_other": rest.unrealized, "margin_used": balance}
     price = table.liquidation_price(leg, anchor, balance - rest.maintenance, mark)
     values["liq_price"] = price
@@ -141,8 +145,7 @@ def _maintenance_of(case: Case, read: Inputs) -> float:
     given = read.maybe("maintenance_margin", "maintenance", "mm", "tmm")
     if given is not None:
         return given
-    leg, table = leg_of(case, read), table_of(case, read)
-    return table.maintenance(leg.notional(read.number(*MARK, *ENTRY)))
+    return table_of(case, read).maintenance(notional_of(case, read, *MARK, *ENTRY))
 
 
 def _unrealized_of(case: Case, read: Inputs) -> float:
@@ -199,7 +202,9 @@ def _bybit(case: Case, read: Inputs) -> Values:
         values["liq_price"] = table.liquidation_price(leg, entry, initial + extra)
     else:
         kept = table.maintenance(leg.notional(entry))
-        values["liq_price"] = bankruptcy_price(leg, entry, initial + extra - kept)
+        values["liq_price"] = rules.bybit_liquidation_price_2024(
+            leg.quantity, entry, initial + extra, kept, leg.side, leg.inverse
+        )
         values["maintenance_margin"] = kept
     return values
 
@@ -324,8 +329,7 @@ def maintenance_margin(case: Case) -> Values:
         return {"maintenance_margin": account.maintenance, "equity": account.equity}
     if case.venue == "bybit":
         return _bybit_margins(case, read)
-    leg, table = leg_of(case, read), table_of(case, read)
-    notional = leg.notional(read.number(*MARK, *ENTRY))
+    table, notional = table_of(case, read), notional_of(case, read, *MARK, *ENTRY)
     row = table.tier(notional)
     values: Values = {"maintenance_margin": table.without_fee().maintenance(notional), "notional": notional}
     values |= _of_row(table, row)
@@ -358,16 +362,18 @@ def _deribit(case: Case, read: Inputs) -> Values:
 
 
 def _bybit_margins(case: Case, read: Inputs) -> Values:
-    leg, table = leg_of(case, read), table_of(case, read).without_fee()
+    table = table_of(case, read).without_fee()
     entry, mark, leverage = read.maybe(*ENTRY), read.maybe(*MARK), read.maybe(*LEVERAGE)
     at = mark if _at_mark(read) and mark is not None else entry if entry is not None else mark
     if at is None:
-        raise Underdetermined("its inputs have neither an entry nor a mark price")
-    value = leg.notional(at)
+        value = notional_of(case, read, *MARK, *ENTRY)
+    else:
+        value = notional_of(case, read, *(MARK if at is mark else ENTRY))
     row, kept = table.tier(value), table.maintenance(value)
     values: Values = {"notional": value, **_of_row(table, row)}
     if leverage is None or entry is None:
         return values | {"maintenance_margin": kept}
+    leg = leg_of(case, read)
     rate, amount = float(table.rows[row, margin.MMR]), float(table.rows[row, margin.CUM])
     fee_rate = read.maybe(*TAKER) or 0.0
     both = rules.bybit_position_margin(
@@ -390,8 +396,7 @@ def initial_margin(case: Case) -> Values:
     read = case.read
     if read.has("slope"):
         return _deribit(case, read)
-    leg = leg_of(case, read)
-    value = leg.notional(read.number(*MARK, *ENTRY))
+    value = notional_of(case, read, *MARK, *ENTRY)
     rate, leverage = read.maybe(*INITIAL_RATE, "base_imf"), read.maybe(*LEVERAGE)
     if rate is not None and read.has("open_notional"):
         lower, upper = (
@@ -405,7 +410,8 @@ def initial_margin(case: Case) -> Values:
         part = 1.0 / highest
     values: Values = {"initial_margin": value * part, "notional": value, "imf": rate}
     entry, fee = read.maybe(*ENTRY), read.maybe(*TAKER)
-    if leverage is not None and fee is not None:
+    if leverage is not None and fee is not None and read.has(*QUANTITY):
+        leg = leg_of(case, read)
         price = entry if entry is not None else read.number(*MARK)
         bust = bankruptcy_price(leg, price, leg.notional(price) / leverage)
         opening, closing = value * fee, (leg.notional(bust) * fee if bust is not None else 0.0)

@@ -126,7 +126,7 @@ def _or(value: float | None, otherwise: float) -> float:
 
 def funding_cap(case: Case) -> Values:
     read = case.read
-    initial, kept = read.maybe("imf", "imr", "initial_margin"), read.maybe(*MMR, "maintenance_margin")
+    initial, kept = read.maybe("imf", "imr", "im", "initial_margin"), read.maybe(*MMR, "mm", "maintenance_margin")
     if case.venue == "hyperliquid":
         hourly = rules.HYPERLIQUID_HOURLY_CAP
         return {"cap": hourly, "cap_1h": hourly, "cap_8h": 8.0 * hourly}
@@ -213,7 +213,11 @@ def mark_price(case: Case) -> Values:
     read = case.read
     index, third = read.maybe("index", "index_price", "oracle", "oracle_price"), read.maybe(*LAST)
     first, second = _price1(read, index), _price2(read, index)
-    values = {name: value for name, value in (("price1", first), ("price2", second)) if value is not None}
+    values = {
+        name: value
+        for name, value in (("price1", first), ("fair_price", first), ("price2", second))
+        if value is not None
+    }
     marks = read.numbers("prices", "components")
     gap, widest = read.maybe("delta", "gap", "delta_p"), read.maybe("max_delta", "largest_gap", "max_delta_p")
     if marks:

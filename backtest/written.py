@@ -8,6 +8,7 @@ from __future__ import annotations
 import __future__
 
 import ast
+import contextlib
 import copy
 import dis
 import functools
@@ -16,6 +17,7 @@ import linecache
 import operator
 import sys
 import tokenize
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -61,6 +63,26 @@ def node(function: FunctionType, source: Written | None) -> ast.FunctionDef | No
         return None
     rewritten = any(name.startswith(_PYTEST) for name in function.__code__.co_names + function.__code__.co_varnames)
     return tree if rewritten or _same(function.__code__, _compiled(tree, function.__code__, source.file)) else None
+
+
+def found(function: FunctionType, noted: Written | None) -> tuple[ast.FunctionDef, Written] | None:
+    """A function's syntax tree and source: as noted, as it is now, or from wherever it is in its file."""
+    for source in (noted, written(function), *_of_that_name(function)):
+        tree = node(function, source)
+        if tree is not None and source is not None:
+            return tree, source
+    return None
+
+
+def _of_that_name(function: FunctionType) -> Iterator[Written]:
+    """Functions of the same name in the same file; a reload may have left this one with another's line numbers."""
+    file = function.__code__.co_filename
+    lines = linecache.getlines(file, function.__globals__)
+    with contextlib.suppress(SyntaxError):
+        for part in ast.walk(ast.parse("".join(lines))):
+            if isinstance(part, ast.FunctionDef) and part.name == function.__name__:
+                first = min([part.lineno, *(d.lineno for d in part.decorator_list)])
+                yield Written(file, first, "".join(lines[first - 1 : part.end_lineno]))
 
 
 def _parsed(source: Written) -> ast.FunctionDef | None:

@@ -8,6 +8,7 @@ that costs nothing a bar, but 0.1 s when it is compiled.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from backtest.strategy import MISSING, RAISED
 
@@ -81,26 +82,59 @@ def answering(function: ast.FunctionDef) -> ast.FunctionDef:
     return ast.fix_missing_locations(function)
 
 
-_RAISING = (ast.Subscript, ast.List, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_RAISING = (ast.Subscript, ast.List, ast.Set, ast.Dict, ast.ListComp, ast.SetComp, ast.DictComp, ast.Lambda)
+_HARMLESS = ("abs", "min", "max", "float", "bool", "range")
 
 
 def may_raise(function: ast.FunctionDef) -> bool:
-    """Whether compiled code could raise in an answering `decide`, functions that it calls aside."""
+    """Whether compiled code could raise in an answering `decide`; what it calls of the user's own aside."""
     return any(
         isinstance(part, _RAISING)
+        or (isinstance(part, ast.Call) and not _is_harmless(part))
         or (isinstance(part, ast.Constant) and not isinstance(part.value, int | float))
-        or (isinstance(part, ast.FunctionDef | ast.Lambda) and part is not function)
+        or (isinstance(part, ast.FunctionDef) and part is not function)
         for part in ast.walk(function)
     )
 
 
-def guard(function: ast.FunctionDef, name: str) -> ast.FunctionDef:
-    """A function `name` that calls another one of the same arguments and answers for what that raises."""
-    arguments = ", ".join(argument.arg for argument in function.args.args)
-    call = f"try:\n  return {function.name}({arguments})\n except Exception:\n  return {RAISED!r}"
-    guarding = ast.parse(f"def {name}({arguments}):\n {call}").body[0]
-    assert isinstance(guarding, ast.FunctionDef)
-    for part in ast.walk(guarding):
-        if hasattr(part, "lineno"):
-            part.lineno = part.end_lineno = function.lineno  # type: ignore[attr-defined]
-    return guarding
+def _is_harmless(call: ast.Call) -> bool:
+    if isinstance(call.func, ast.Attribute):
+        return isinstance(call.func.value, ast.Name) and call.func.value.id == "math"
+    return isinstance(call.func, ast.Name) and call.func.id in _HARMLESS and len(call.args) < 3
+
+
+_GUARD = """
+def {name}({arguments}):
+    try:
+        return {inner}({arguments})
+    except Exception:
+        return {RAISED!r}
+"""
+_GUARD_WITHOUT_SOURCE = """
+def {name}({arguments}):
+    try:
+        answer = {inner}({arguments})
+    except Exception:
+        return {RAISED!r}
+    if answer is None:
+        return {MISSING!r}
+    return answer + 0.0
+"""
+
+
+def guard(name: str, inner: str, arguments: Iterable[str], line: int, *, has_source: bool = True) -> ast.FunctionDef:
+    """A function that calls another one of the same arguments and answers for what that raises."""
+    text = _GUARD if has_source else _GUARD_WITHOUT_SOURCE
+    values = {"name": name, "inner": inner, "arguments": ", ".join(arguments), "RAISED": RAISED, "MISSING": MISSING}
+    made = ast.parse(text.format(**values)).body[0]
+    assert isinstance(made, ast.FunctionDef)
+    return moved(made, line)
+
+
+def moved(function: ast.FunctionDef, line: int) -> ast.FunctionDef:
+    """As if all of it stood in one line."""
+    for part in ast.walk(function):
+        if isinstance(part, ast.stmt | ast.expr | ast.arg | ast.keyword | ast.ExceptHandler):
+            part.lineno = part.end_lineno = line
+            part.col_offset = part.end_col_offset = 0
+    return function

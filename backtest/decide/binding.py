@@ -107,6 +107,9 @@ def _unknown(cls: type[Strategy], name: str, features: tuple[str, ...]) -> str:
     choices = (*features, *cls.declared(), *STATE)
     if name == "self":
         return "but sees only features, parameters and state: leave self out and name what it uses"
+    if isinstance(plain := vars(cls).get(name), bool | int | float):
+        typed = f"{name}: {type(plain).__name__} = {plain!r}"
+        return f"which has no type, so it is no parameter: write {typed} (or import the file again, if that is new)"
     if name in FIELDS and not near(name, choices):
         return f'{nothing}: return it from features(), as {{"{name}": market.{name}}}'
     return f"{nothing}: {did_you_mean(name, choices)}"

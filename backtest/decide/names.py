@@ -9,27 +9,33 @@ from __future__ import annotations
 
 import ast
 import builtins
-import contextlib
 import math
 import types
 from dataclasses import dataclass, field
 from typing import Any
 
 import numba
-import numpy as np
 
-from backtest.decide.answers import bare
+from backtest.decide.answers import bare, moved
 from backtest.decide.check import Place, check
+from backtest.decide.literals import Names, around, definition, is_library
 from backtest.strategy import Strategy
-from backtest.written import node, written
+from backtest.written import found
 from data.errors import did_you_mean, near
 
 NAME = "decide"
 INNER = "_decide"  # where `decide` itself only guards
 JIT = "_njit"
-TAKEN = frozenset({NAME, INNER, JIT, *dir(builtins)})
-
-Names = frozenset[str]
+FINITE = "_finite"
+TAKEN = frozenset({NAME, INNER, JIT, FINITE, *dir(builtins)})
+WHOLE = (int, round, math.floor, math.ceil, math.trunc)
+"""They raise for NaN, inf and what no 64 bits hold; compiled, they would give any number."""
+_FINITE = f"""
+def {FINITE}(value):
+    if not -9.2e18 < value < 9.2e18:
+        raise ValueError('not a finite number')
+    return value
+"""
 
 
 @dataclass
@@ -39,6 +45,7 @@ class Text:
     above: dict[str, str] = field(default_factory=dict)  # name -> the statement that defines it
     functions: dict[str, tuple[ast.FunctionDef, str]] = field(default_factory=dict)  # name -> tree and file
     namespace: dict[str, Any] = field(default_factory=dict)
+    originals: dict[str, object] = field(default_factory=dict)  # what the namespace stands for
     included: dict[int, tuple[str, object]] = field(default_factory=dict)  # by id: name in the text, and the object
     spelled: dict[str, str] = field(default_factory=dict)  # name in the text -> what the user wrote
 
@@ -48,9 +55,16 @@ class Text:
         self.functions[name] = (tree, where.source.file)  # known before it is done: it may call itself
         _Outside(self, function, where, tree).visit(tree)
 
+    def add_finite(self, where: Place, line: int) -> None:
+        """The check of what becomes a whole number, as if it stood in a line of the user's."""
+        if FINITE not in self.functions:
+            tree = ast.parse(_FINITE).body[0]
+            assert isinstance(tree, ast.FunctionDef)
+            self.functions[FINITE] = (moved(tree, line), where.source.file)
+
     def name_of(self, wanted: str, value: object, avoid: Names, where: Place) -> str:
         """The name by which the text calls a value from outside. `avoid`: names that mean something else there."""
-        if (line := _line(value)) is not None:
+        if (line := definition(value)) is not None:
             return self._defined(wanted, line, avoid)
         if id(value) not in self.included:
             if isinstance(value, types.FunctionType):
@@ -67,21 +81,23 @@ class Text:
         return name
 
     def _function(self, function: types.FunctionType, avoid: Names, where: Place) -> None:
-        source = written(function)
-        tree = node(function, source)
+        source = found(function, None)
         has_defaults = function.__defaults__ or function.__kwdefaults__
-        if tree is None or source is None or not _is_undecorated(tree) or has_defaults:
-            self._object(function.__name__, function, numba.njit(error_model="numpy", boundscheck=True)(function), avoid)
+        if source is None or not _is_undecorated(source[0]) or has_defaults:
+            compiled = numba.njit(error_model="numpy", boundscheck=True)(function)
+            self._object(function.__name__, function, compiled, avoid)
             return
         name = self._new(function.__name__, avoid)
         self.included[id(function)] = (name, function)
-        inside = Place(f"{where.owner}, in {function.__name__}", source)
-        check(tree, inside)
-        self.add(bare(tree), function, inside, name)
+        inside = Place(f"{where.owner}, in {function.__name__}", source[1])
+        check(source[0], inside)
+        self.add(bare(source[0]), function, inside, name)
 
-    def _object(self, wanted: str, value: object, stands_for: object, avoid: Names) -> None:
-        name = self._new(wanted, avoid)
-        self.namespace[name] = stands_for
+    def _object(self, wanted: str, value: object, stands_for_it: object, avoid: Names) -> None:
+        self.keep(self._new(wanted, avoid), value, stands_for_it)
+
+    def keep(self, name: str, value: object, stands_for_it: object) -> None:
+        self.namespace[name], self.originals[name] = stands_for_it, value
         self.included[id(value)] = (name, value)
 
     def _new(self, wanted: str, avoid: Names) -> str:
@@ -130,44 +146,12 @@ def _lines(tree: ast.FunctionDef, text: list[str]) -> list[int]:
     return found[1:]
 
 
-def _line(value: object) -> str | None:
-    """The statement that defines a value, with {} for its name; None if no text can."""
-    if isinstance(value, types.ModuleType):
-        return f"import {value.__name__} as {{}}" if _is_library(value) else None
-    home, own = getattr(value, "__module__", None), getattr(value, "__name__", "")
-    if home in ("math", "numpy") and getattr({"math": math, "numpy": np}[home], own, None) is value:
-        return f"from {home} import {own} as {{}}"
-    literal = _literal(value)
-    return None if literal is None else "{} = " + literal.replace("{", "{{").replace("}", "}}")
-
-
-def _literal(value: object) -> str | None:
-    if isinstance(value, np.number | np.bool_):
-        value = value.item()
-    if value is None or isinstance(value, bool):
-        return repr(value)
-    if isinstance(value, str):
-        return repr(str(value))
-    if isinstance(value, int):
-        return repr(int(value))
-    if isinstance(value, float):
-        return repr(float(value)) if math.isfinite(value) else f"float('{float(value)}')"
-    if type(value) is tuple and value:
-        parts = [_literal(part) for part in value]
-        return None if None in parts else f"({', '.join(str(part) for part in parts)},)"
-    return None
-
-
-def _is_library(value: object) -> bool:
-    return isinstance(value, types.ModuleType) and (value is math or value.__name__.partition(".")[0] == "numpy")
-
-
 class _Outside(ast.NodeTransformer):
     """Replaces each name from outside a function by the name that the text has for it."""
 
     def __init__(self, text: Text, function: types.FunctionType, where: Place, tree: ast.FunctionDef) -> None:
         self.text, self.where = text, where
-        self.around = _around(function)
+        self.around = around(function)
         self.own = _bound(tree)
         self.named = self.own | {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
 
@@ -180,6 +164,21 @@ class _Outside(ast.NodeTransformer):
             return node
         name = self._known(node.id, self.around[node.id], self.named - {node.id}, node)
         return ast.copy_location(ast.Name(name, node.ctx), node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        is_checked = len(node.args) == 1 and not node.keywords and any(self._means(node.func) is f for f in WHOLE)
+        self.generic_visit(node)
+        if is_checked:
+            self.text.add_finite(self.where, node.lineno)
+            node.args = [ast.copy_location(ast.Call(ast.Name(FINITE, ast.Load()), node.args, []), node)]
+            ast.fix_missing_locations(node)
+        return node
+
+    def _means(self, function: ast.expr) -> object:
+        found = self._reached(function)
+        if found is _NOT_OUTSIDE and isinstance(function, ast.Name) and function.id not in self.own:
+            return getattr(builtins, function.id, None)
+        return found
 
     def _hint(self, name: str) -> str:
         if name in self.where.known:
@@ -194,7 +193,7 @@ class _Outside(ast.NodeTransformer):
             return self.generic_visit(node)
         if isinstance(thing, types.ModuleType):
             raise self.where.refusal(node.lineno, f"`{ast.unparse(node)}` is a module, which is no value")
-        if _is_library(self.around[root.id]):
+        if is_library(self.around[root.id]):
             root.id = self._known(root.id, self.around[root.id], self.named - {root.id}, root)
             return node
         name = self._known(ast.unparse(node).replace(".", "_"), thing, self.named, node)
@@ -243,15 +242,6 @@ def _root(node: ast.expr) -> ast.Name:
     while isinstance(node, ast.Attribute):
         node = node.value
     return node if isinstance(node, ast.Name) else ast.Name("")
-
-
-def _around(function: types.FunctionType) -> dict[str, Any]:
-    """What the names that a function takes from outside mean now."""
-    found = dict(function.__globals__)
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # not assigned yet
-            found[name] = cell.cell_contents
-    return found
 
 
 def _bound(tree: ast.FunctionDef) -> Names:

@@ -6,7 +6,7 @@
 3. Every name from outside gets a line of its own above: numbers, texts and tuples of them as literals, `math` and
    `numpy` as imports, plain functions as their own source, compiled as it stands (and so on for what they name).
    Anything else (compiled functions, arrays, functions without source) goes into a namespace beside the text, and then
-   the text alone does not say everything: it cannot be cached on disk.
+   the text alone does not say everything: it cannot be cached on disk. A `decide` without source is one of these.
 4. Each line of the text knows the file and line it came from, so that compilers and tracebacks name the user's.
 """
 
@@ -26,8 +26,9 @@ import numpy as np
 from backtest.decide.answers import answering, guard, may_raise
 from backtest.decide.binding import Binding
 from backtest.decide.check import Place, check
+from backtest.decide.literals import identity
 from backtest.decide.names import INNER, NAME, Text
-from backtest.written import node, written
+from backtest.written import found
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class Source:
 
     @property
     def cacheable(self) -> bool:
-        """Whether the text is all there is. If not, `key` holds in this process while this object lives."""
+        """Whether the text is all there is. If not, `key` holds in this process only, while what it names lives."""
         return not self.namespace
 
     def where(self, line: int) -> tuple[str, int]:
@@ -60,43 +61,43 @@ class Source:
         for statement in ast.parse(self.text).body:
             file = self.where(statement.lineno)[0]
             for part in ast.walk(statement):
-                if isinstance(part, ast.stmt | ast.expr | ast.arg | ast.keyword | ast.pattern):
+                if isinstance(part, ast.stmt | ast.expr | ast.arg | ast.keyword | ast.ExceptHandler):
                     part.lineno = part.end_lineno = self.where(part.lineno)[1]
                     part.col_offset = part.end_col_offset = 0
             exec(compile(ast.Module([statement], []), file, "exec", dont_inherit=True), globals_)
         return globals_[NAME]
 
 
-def compilable(binding: Binding) -> Source | None:
-    """The text of a bound `decide`; None if its source cannot be found, as for a lambda or an exec without a file."""
-    for source in (binding.written, written(binding.function)):
-        tree = node(binding.function, source)
-        if tree is not None and source is not None:
-            where = Place(f"{binding.owner}.decide", source, binding.known)
-            check(tree, where)
-            text = Text()
-            text.add(answering(tree), binding.function, where, NAME)
-            _guard(text)
-            return _made(text, binding)
-    return None
+def compilable(binding: Binding) -> Source:
+    """The text of a bound `decide`.
+
+    If its source cannot be found, as for a lambda or an exec without a file, the text calls the function itself, which
+    numba compiles as it stands: a variable without a value is 0 there, and so on.
+    """
+    text = Text()
+    if (source := found(binding.function, binding.written)) is not None:
+        tree, where = source[0], Place(f"{binding.owner}.decide", source[1], binding.known)
+        check(tree, where)
+        text.add(answering(tree), binding.function, where, NAME)
+        _guard(text, binding)
+        return _made(text, binding)
+    code = binding.function.__code__
+    text.keep(INNER, binding.function, numba.njit(error_model="numpy", boundscheck=True)(binding.function))
+    made = guard(NAME, INNER, binding.arguments, code.co_firstlineno, has_source=False)
+    text.functions[NAME] = (made, code.co_filename)
+    return _made(text, binding)
 
 
-def _guard(text: Text) -> None:
+def _guard(text: Text, binding: Binding) -> None:
     tree, file = text.functions[NAME]
     if len(text.functions) > 1 or text.namespace or may_raise(tree):
         tree.name = INNER
-        text.functions |= {INNER: (tree, file), NAME: (guard(tree, NAME), file)}
+        text.functions |= {INNER: (tree, file), NAME: (guard(NAME, INNER, binding.arguments, tree.lineno), file)}
 
 
 def _made(text: Text, binding: Binding) -> Source:
     joined, lines = text.joined()
     parts = [joined, repr(binding.order), numba.__version__, np.__version__, platform.python_version()]
-    parts += [f"{name}={_identity(value)}" for name, value in sorted(text.namespace.items())]
+    parts += [f"{name}={identity(text.originals[name])}" for name in sorted(text.namespace)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
     return Source(joined, binding.arguments, lines, text.namespace, text.spelled, key)
-
-
-def _identity(value: object) -> str:
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
-    return str(id(value))

@@ -69,8 +69,8 @@ def new_row(acc, log, kind, bar, k):
 
 @jit
 def pay(acc, leg, k, bar, kind, amount, log):
-    """One movement of cash. The wallet is the sum of these, in this order; nothing is no movement."""
-    if amount == 0.0:
+    """One movement of cash. The wallet is the sum of these, in this order. A fee has a row even where it is nothing."""
+    if amount == 0.0 and kind not in (FEE_CASH, LIQUIDATION_FEE_CASH):
         return
     acc[WALLET] += amount
     if kind in (FEE_CASH, LIQUIDATION_FEE_CASH):
@@ -131,6 +131,12 @@ def profit_of(leg, k, closed, price):
 
 
 @jit
+def gain_of(leg, k, closed, price):
+    """Realised profit of closing `closed`, spot or not."""
+    return closed * (value_at(price, leg[k, KIND] == INVERSE) - leg[k, VE])
+
+
+@jit
 def shrink(leg, k, dq):
     """The position after `dq` against it; the isolated margin that this frees."""
     q = leg[k, Q]
@@ -171,6 +177,7 @@ def no_cross_contract(leg):
 def close_some(acc, leg, k, bar, why, dq, price, reference, fee_rate, bar_hours, log):
     """A voluntary reduction. What the isolated margin, or an empty cross wallet, cannot pay, the fund pays."""
     profit = profit_of(leg, k, -dq, price)
+    gain = gain_of(leg, k, -dq, price)
     free = shrink(leg, k, dq)
     pay(acc, leg, k, bar, FILL_CASH, profit, log)
     if leg[k, MODE] == ISOLATED:
@@ -183,7 +190,7 @@ def close_some(acc, leg, k, bar, why, dq, price, reference, fee_rate, bar_hours,
     notional = abs(dq) * size_at(price, leg[k, KIND] == INVERSE)
     fee = min(fee_rate * notional, max(0.0, acc[WALLET] - isolated_margins(leg)))
     pay(acc, leg, k, bar, FEE_CASH, -fee, log)
-    write_fill(acc, leg, k, bar, why, dq, price, reference, fee, profit, log)
+    write_fill(acc, leg, k, bar, why, dq, price, reference, fee, gain, log)
     trade_over(acc, leg, k, bar, bar_hours)
 
 

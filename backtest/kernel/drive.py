@@ -223,6 +223,7 @@ def quiet_distances(acc, leg):
 def fill_quiet(first, stop, acc, leg, tie, cols, series, leg_series, distances):
     """The series of quiet bars [first, stop): positions stand still, marks move."""
     in_market, nearest, equity = acc[IN_MARKET], acc[MARGIN_DISTANCE], acc[EQUITY]
+    acc[DISTANCE] = np.nan
     for i in range(first, stop):
         if acc[OPEN_LEGS] > 0.0:
             for k in range(len(leg)):

@@ -1,7 +1,7 @@
 """Inside a bar: stops, limits and liquidation, one side of the open at a time.
 
-`play` is one way through the bar; where several cross legs are open, `extremes` plays two and keeps the worse. A side is
--1 (down) or 1 (up).
+`play` is one way through the bar; where several cross legs are open, `extremes` plays two and keeps the worse. A side
+is -1 (down) or 1 (up).
 """
 
 import numpy as np
@@ -46,7 +46,7 @@ from backtest.kernel.layout import (
     WALLET,
     Q,
 )
-from backtest.kernel.orders import FOREVER, NONE, RESTS, WORKS, capped, fill_limit
+from backtest.kernel.orders import FOREVER, NONE, RESTS, WORKS, capped, fill_limit, to_do
 from backtest.kernel.ruin import (
     cross_breached,
     liquidate_account,
@@ -133,14 +133,14 @@ def next_level(acc, leg, tie, k, bar, side, place, held, lone, limit_too):
         if lone and leg[k, KIND] != SPOT:
             at = liquidation_mark(acc, leg, tie, k, leg[k, MARK_OPEN] * (1.0 + side * place))
             d = max(place, side * (at - leg[k, MARK_OPEN]) / leg[k, MARK_OPEN])
-            if d <= mark:
+            if at == at and d <= mark:
                 what, nearest, level = LIQUIDATE, d, at
         if trades and leg[k, NO_STOP] != bar:
             at = stop_level(leg, k)[0]
             d = max(place, side * (at - leg[k, OPEN]) / leg[k, OPEN])
             if at == at and d <= trade and d < nearest:
                 what, nearest, level = STOPPED, d, at
-    if limit_too and trades and limit_side(leg, k) == side:
+    if limit_too and trades and limit_side(leg, k) == side and capped(acc, leg, k, to_do(leg, k)) != 0.0:
         d = max(place, side * (through(leg, k, side) - leg[k, OPEN]) / leg[k, OPEN])
         if d <= trade and d < nearest:
             what, nearest, level = LIMITED, d, leg[k, W_LIMIT]
@@ -212,13 +212,13 @@ def both_sides(acc, leg, tie, k, bar, lone):
 
 
 @jit
-def is_joint(acc, leg):
-    """Two or more cross legs that are open, or may become so by a resting limit."""
+def is_joint(acc, leg, resting):
+    """Two or more cross legs that are open, or (`resting`) may become so by a limit."""
     count = 0
     for k in range(len(leg)):
         if leg[k, MODE] == ISOLATED or (leg[k, KIND] == SPOT and acc[COLLATERAL] <= 0.0):
             continue
-        if leg[k, Q] != 0.0 or (leg[k, W_KIND] == RESTS and leg[k, PRESENT] != 0.0):
+        if leg[k, Q] != 0.0 or (resting and leg[k, W_KIND] == RESTS and leg[k, PRESENT] != 0.0):
             count += 1
     return count >= 2
 
@@ -226,7 +226,7 @@ def is_joint(acc, leg):
 @inlined
 def extremes(acc, leg, tie, bar, log, spare_acc, spare_leg):
     """Step 5 for all legs, on the (finer) bar at hand. True: levels of both sides of a leg were reached."""
-    joint = is_joint(acc, leg)
+    joint = is_joint(acc, leg, True)
     note_distances(acc, leg, tie, joint)
     ambiguous = False
     for k in range(len(leg)):

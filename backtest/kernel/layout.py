@@ -67,9 +67,10 @@ HOT = 8
     O_REFUSED,
     O_CAPPED,
     O_SIDE,
+    O_SCALED,
     MARK_PLACE,  # marks of a place on the way to the extremes
     MARK_END,
-) = range(57)
+) = range(58)
 
 # of leg, too: the contract
 CONTRACT = 58
@@ -184,7 +185,7 @@ ACC = 80
 QUIET_END, QUIET_HIT, QUIET_ORDER, QUIET_ERROR = 0, 1, 2, 3
 
 # res: reserved inputs of a strategy, one row each: constant, column of features (-1: the constant)
-R_STOP, R_TAKE, R_TRAIL, R_LIMIT, R_TTL = range(5)
+R_STOP, R_TAKE, R_TRAIL, R_LIMIT, R_TTL, R_DELAY = range(6)
 
 # evs: settlements and deleveraging
 E_BAR, E_INSIDE, E_SYMBOL, E_KIND, E_DETAIL, E_RATE, E_PRICE = range(7)

@@ -46,6 +46,7 @@ from backtest.kernel.layout import (
     O_PRICE,
     O_REFERENCE,
     O_REFUSED,
+    O_SCALED,
     O_WHY,
     OPEN,
     PAIR,
@@ -53,6 +54,7 @@ from backtest.kernel.layout import (
     PRESENT,
     QUEUE,
     QUEUED,
+    R_DELAY,
     R_LIMIT,
     R_STOP,
     R_TAKE,
@@ -101,6 +103,7 @@ FINE, SILENT = -1, -2
 HOLD = 1e300
 FOREVER = 1e18
 FITS = 1.0 + 1e-9
+HARDLY = 1e-9  # of what was wanted: nothing
 
 
 @jit
@@ -141,9 +144,9 @@ def queue_order(acc, leg, feat, res, k, i, target):
         return
     inverse = leg[k, KIND] == INVERSE
     wanted = target * acc[EQUITY] / size_at(leg[k, MARK_CLOSE], inverse) if target != 0.0 else 0.0
-    delay = int(acc[DELAY])
-    due = i + 1 + delay
-    d = due % (delay + 1)
+    own = reserved(res, feat, R_DELAY, k, i)
+    due = i + 1 + int(acc[DELAY]) + (int(own) if own > 0.0 else 0)
+    d = due % int(acc[SLOTS])
     if leg[k, QUEUE + d * SLOT + D_DUE] < 0.0:
         acc[QUEUED] += 1.0
     limit = np.nan
@@ -207,10 +210,14 @@ def capped(acc, leg, k, dq):
     """At most the part of this bar's volume that the account may take."""
     if acc[PARTICIPATION] <= 0.0:
         return dq
-    most = max(0.0, lots(acc[PARTICIPATION] * leg[k, VOLUME], leg[k, LOT]) - leg[k, FILLED])
+    whole = lots(acc[PARTICIPATION] * leg[k, VOLUME], leg[k, LOT])
+    most = lots(max(0.0, whole - leg[k, FILLED]), leg[k, LOT])
+    if most <= HARDLY * whole:
+        return 0.0
     if abs(dq) <= most:
         return dq
-    return most if dq > 0.0 else -most
+    some = most if dq > 0.0 else -most
+    return -leg[k, Q] if abs(leg[k, Q] + some) <= HARDLY * leg[k, LOT] else some
 
 
 @jit
@@ -321,6 +328,7 @@ def refuse_some(acc, leg, tie, bar, log):
     for k in range(len(leg)):
         dq = leg[k, O_DQ]
         leg[k, O_REFUSED] = 0.0
+        leg[k, O_SCALED] = 0.0
         leg[k, O_INCREASE] = dq
         if dq == 0.0:
             continue
@@ -337,7 +345,7 @@ def refuse_partners(acc, leg, bar, log):
     """The other leg of a pair whose first was refused; what it has reduced already stays."""
     for k in range(len(leg)):
         other = int(leg[k, PAIR])
-        if other < 0 or leg[other, O_REFUSED] == 0.0 or leg[k, W_KIND] == NONE and leg[k, O_DQ] == 0.0:
+        if other < 0 or leg[other, O_REFUSED] == 0.0 or (leg[k, W_KIND] == NONE and leg[k, O_DQ] == 0.0):
             continue
         dq = leg[k, O_DQ]
         if dq != 0.0 and leg[k, O_INCREASE] == 0.0:
@@ -391,11 +399,13 @@ def scale_increases(acc, leg, bar, log):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
             available -= abs(leg[k, Q]) * size_at(leg[k, O_MARK], leg[k, KIND] == INVERSE) / leg[k, LEV]
     factor = 1.0
-    if need > available * FITS:
+    if need > max(0.0, available) * FITS:
         factor = max(0.0, available / need)
     cash = acc[WALLET] - margins
-    if need_cash > cash * FITS:
+    if need_cash > max(0.0, cash) * FITS:
         factor = min(factor, max(0.0, cash / need_cash))
+    if factor < HARDLY:
+        factor = 0.0
     if factor < 1.0:
         for k in range(len(leg)):
             if leg[k, O_DQ] != 0.0 and leg[k, O_INCREASE] != 0.0:
@@ -412,7 +422,7 @@ def scale_one(acc, leg, k, bar, factor, log):
         leg[k, O_REFUSED] = 1.0
         drop(acc, leg, k, bar, NO_MARGIN, before, log)
         return
-    acc[SCALED] += 1.0
+    leg[k, O_SCALED] = 1.0
     leg[k, O_INCREASE] = inc
     reduced = leg[k, O_DQ] - before
     leg[k, O_DQ] = reduced + inc
@@ -470,6 +480,7 @@ def fill_increases(acc, leg, bar, log):
         if leg[k, O_DQ] == 0.0 or inc == 0.0:
             continue
         flat = leg[k, Q] == 0.0
+        acc[SCALED] += leg[k, O_SCALED]
         open_more(
             acc, leg, k, bar, int(leg[k, O_WHY]), inc, leg[k, W_LEV], leg[k, O_PRICE], leg[k, O_REFERENCE],
             leg[k, O_FEE], log,

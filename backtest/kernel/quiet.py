@@ -221,14 +221,16 @@ def _one(order: Order, trails: bool) -> list[str]:
     ]
     if trails:
         out += [
-            "            if trail > 0.0 and q != 0.0:",
+            "            if q != 0.0:",
             "                close = bars[b + @H_CLOSE]",
             "                if q > 0.0 and close > anchor:",
             "                    anchor = close",
-            "                    down = max(down, anchor * (1.0 - trail))",
+            "                    if trail > 0.0:",
+            "                        down = max(down, anchor * (1.0 - trail))",
             "                elif q < 0.0 and close < anchor:",
             "                    anchor = close",
-            "                    up = min(up, anchor * (1.0 + trail))",
+            "                    if trail > 0.0:",
+            "                        up = min(up, anchor * (1.0 + trail))",
         ]
     if trails:
         out.append("        leg[@ANCHOR] = anchor")
@@ -424,14 +426,17 @@ SEVERAL_TRAIL = """
             w = j * 13
             q = work[w + 1]
             g = int(work[w]) * stride
-            if q != 0.0 and leg[g + @TRAIL] > 0.0:
+            if q != 0.0:
+                trail = leg[g + @TRAIL]
                 close = bars[(r * symbols + int(work[w])) * @HOT + @H_CLOSE]
                 if q > 0.0 and close > leg[g + @ANCHOR]:
                     leg[g + @ANCHOR] = close
-                    work[w + 5] = max(work[w + 5], close * (1.0 - leg[g + @TRAIL]))
+                    if trail > 0.0:
+                        work[w + 5] = max(work[w + 5], close * (1.0 - trail))
                 elif q < 0.0 and close < leg[g + @ANCHOR]:
                     leg[g + @ANCHOR] = close
-                    work[w + 6] = min(work[w + 6], close * (1.0 + leg[g + @TRAIL]))"""
+                    if trail > 0.0:
+                        work[w + 6] = min(work[w + 6], close * (1.0 + trail))"""
 
 SEVERAL_END = """
     acc[@MARGIN_DISTANCE] = min(acc[@MARGIN_DISTANCE], distance)

@@ -54,6 +54,7 @@ from backtest.kernel.layout import (
     RESIDUAL,
     SLOT,
     SLOTS,
+    START,
     T_COUNT,
     T_FIRST,
     VE,
@@ -169,6 +170,10 @@ def liquidation_mark(acc, leg, tie, k, mark):
     return known_price(price_of(n, inverse), mark)
 
 
+EMPTY = 1e-9  # of the starting equity: nothing is left
+SAME = 1e-12  # of a quantity without lots: the same
+
+
 @jit
 def still_to_do(leg, k, wanted):
     """From the position to what an order wants, in lots; never leaving less than a billionth of a lot."""
@@ -176,6 +181,8 @@ def still_to_do(leg, k, wanted):
     if wanted == 0.0:
         return -q
     dq = lots(wanted - q, leg[k, LOT])
+    if leg[k, LOT] <= 0.0 and abs(dq) <= SAME * abs(wanted):
+        return 0.0
     return -q if abs(q + dq) <= 1e-9 * leg[k, LOT] else dq
 
 
@@ -190,7 +197,9 @@ def cancel_orders(acc, leg, k, bar, why, log):
     if leg[k, W_KIND] != 0.0:
         refuse(acc, k, bar, why, leg[k, W_TARGET], still_to_do(leg, k, leg[k, W_Q]), log)
         leg[k, W_KIND] = 0.0
-    for d in range(int(acc[SLOTS])):
+    slots = int(acc[SLOTS])
+    for ahead in range(slots):
+        d = (int(bar) + ahead) % slots
         if leg[k, QUEUE + d * SLOT + D_DUE] >= 0.0:
             refuse(
                 acc,
@@ -265,7 +274,7 @@ def liquidate_leg(acc, leg, tie, k, bar, mark, log):
         profit = profit_of(leg, k, closed, price)
         left = behind + profit + (q - closed) * (value_at(mark, inverse) - leg[k, VE])
         fee = min(acc[LIQUIDATION_FEE] * dq * size_at(price, inverse), max(0.0, left))
-        if left - fee <= 0.0:
+        if left - fee <= EMPTY * acc[START]:
             break
         pay(acc, leg, k, bar, FILL_CASH, profit, log)
         pay(acc, leg, k, bar, LIQUIDATION_FEE_CASH, -fee, log)
@@ -312,7 +321,19 @@ def liquidate_leg(acc, leg, tie, k, bar, mark, log):
 
 
 @jit
-def close_at_mark(acc, leg, k, bar, why, closed, mark, left, log):
+def only_bankruptcy(acc, leg, k, mark):
+    """The price at which a cross account would have nothing left; NaN where other legs have a say in it."""
+    for j in range(len(leg)):
+        counts = leg[j, MODE] != ISOLATED and (leg[j, KIND] != SPOT or acc[COLLATERAL] > 0.0)
+        if j != k and counts and leg[j, Q] != 0.0:
+            return np.nan
+    inverse = leg[k, KIND] == INVERSE
+    s = -leg[k, Q] if inverse else leg[k, Q]
+    return known_price(price_of(bankruptcy_size(s, abs(leg[k, VE]), lone_balance(acc, leg, k)), inverse), mark)
+
+
+@jit
+def close_at_mark(acc, leg, k, bar, why, closed, mark, left, bankrupt, log):
     """One leg, or a part of it, of a cross account in liquidation; what is left of the account then."""
     inverse = leg[k, KIND] == INVERSE
     price = price_with_cost(acc, leg, k, -closed, mark)
@@ -323,7 +344,7 @@ def close_at_mark(acc, leg, k, bar, why, closed, mark, left, log):
     pay(acc, leg, k, bar, LIQUIDATION_FEE_CASH, -fee, log)
     leg[k, Q] = 0.0 if closed == leg[k, Q] else leg[k, Q] - closed
     write_fill(acc, leg, k, bar, why, -closed, price, mark, fee, profit, log)
-    write_liquidation(acc, leg, k, bar, why, closed, mark, price, np.nan, fee, 0.0, fee - profit, log)
+    write_liquidation(acc, leg, k, bar, why, closed, mark, price, bankrupt, fee, 0.0, fee - profit, log)
     trade_over(acc, leg, k, bar, acc[BAR_HOURS])
     return left - fee
 
@@ -358,10 +379,11 @@ def liquidate_account(acc, leg, tie, bar, marks, log):
             price = price_with_cost(acc, leg, k, -closed, leg[k, marks])
             after = left + profit_of(leg, k, closed, price) - unrealised(leg, k, leg[k, marks]) * (closed / q)
             fee = acc[LIQUIDATION_FEE] * abs(closed) * size_at(price, leg[k, KIND] == INVERSE)
-            all_of_them = after - min(fee, max(0.0, after)) <= 0.0
+            all_of_them = after - min(fee, max(0.0, after)) <= EMPTY * acc[START]
             if not all_of_them:
+                bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks])
                 why = REDUCTION_FILL if part else LIQUIDATION_FILL
-                left = close_at_mark(acc, leg, k, bar, why, closed, leg[k, marks], left, log)
+                left = close_at_mark(acc, leg, k, bar, why, closed, leg[k, marks], left, bankrupt, log)
                 if part:
                     leg[k, REDUCED] = bar
         if all_of_them:
@@ -372,9 +394,13 @@ def liquidate_account(acc, leg, tie, bar, marks, log):
 
 @jit
 def close_all(acc, leg, bar, marks, left, log):
+    bankrupt = np.nan
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
-            left = close_at_mark(acc, leg, k, bar, LIQUIDATION_FILL, leg[k, Q], leg[k, marks], left, log)
+            bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks])
+    for k in range(len(leg)):
+        if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
+            left = close_at_mark(acc, leg, k, bar, LIQUIDATION_FILL, leg[k, Q], leg[k, marks], left, bankrupt, log)
     return left
 
 

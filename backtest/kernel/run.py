@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from backtest.kernel import drive
 from backtest.kernel import layout as at
 from backtest.kernel.loop import Loop
 from backtest.kernel.quiet import WORK
-from backtest.prepare import Prepared
+from backtest.prepare import INVERSE, Prepared
 from backtest.records import FILL, FUNDING, LEDGER, LEG_SERIES, LIQUIDATION, REFUSED, SERIES, Run
 
 Floats = npt.NDArray[np.float64]
@@ -31,11 +31,20 @@ class Sets:
     features: Floats  # (columns, n, k)
     columns: Floats  # (sets, feature arguments of decide)
     parameters: Floats  # (sets, number arguments of decide)
-    reserved: Floats  # (sets, 5, 2): constant, column or -1; rows as layout.R_*
+    reserved: Floats  # (sets, 6, 2): constant, column or -1; rows as layout.R_*
     warmup: npt.NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.columns)
+
+    def part(self, which: slice) -> Sets:
+        return replace(
+            self,
+            columns=self.columns,
+            parameters=self.parameters,
+            reserved=self.reserved,
+            warmup=self.warmup,
+        )
 
 
 @dataclass
@@ -76,7 +85,8 @@ class BadDecision(Exception):
         self.number, self.bar, self.symbol, self.value, self.state = number, bar, symbol, value, state
 
 
-def stage(p: Prepared, bar_hours: float = 0.0) -> Stage:
+def stage(p: Prepared, bar_hours: float = 0.0, own_delay: int = 0) -> Stage:
+    """`own_delay`: the most that an order may wait beyond the account's delay."""
     b = p.bars
     prices = (b.open, b.high, b.low, b.close, b.mark_open, b.mark_high, b.mark_low, b.mark_close)
     cols = tuple(_plain(x) for x in (*prices, p.volume, p.taking.half_spread, p.taking.a, p.taking.b))
@@ -85,26 +95,26 @@ def stage(p: Prepared, bar_hours: float = 0.0) -> Stage:
     return Stage(
         n=p.n,
         k=p.k,
-        leg=_contracts(p),
-        acc=_rules(p, bar_hours),
+        leg=_contracts(p, p.delay + own_delay + 1),
+        acc=_rules(p, bar_hours, p.delay + own_delay + 1),
         tie=_columns(p.tier_rows, *(p.tier_rows.dtype.names or ())),
         tables=_columns(t, "symbol", "bar", "first", "count"),
         evs=_columns(p.events, *(p.events.dtype.names or ())),
         cols=cols,
         screen=_screen(p, cols, fine),
-        present=np.ascontiguousarray(b.present),
+        present=_frozen(b.present),
         fine=fine,
         fine_present=fine_present,
-        fine_first=np.ascontiguousarray(p.detail_first, dtype=np.int64),
-        day_end=np.ascontiguousarray(p.day_end),
+        fine_first=_frozen(np.asarray(p.detail_first if p.detail is not None else [], dtype=np.int64)),
+        day_end=_frozen(p.day_end),
         boundaries=_boundaries(p),
         days=int(np.count_nonzero(p.day_end)) + 1,
     )
 
 
-def _contracts(p: Prepared) -> Floats:
+def _contracts(p: Prepared, slots: int) -> Floats:
     c = p.contracts
-    leg = np.zeros((p.k, at.QUEUE + at.SLOT * (p.delay + 1)))
+    leg = np.zeros((p.k, at.QUEUE + at.SLOT * slots))
     for column, values in (
         (at.KIND, c.kind),
         (at.MODE, c.mode),
@@ -118,14 +128,14 @@ def _contracts(p: Prepared) -> Floats:
     return leg
 
 
-def _rules(p: Prepared, bar_hours: float) -> Floats:
+def _rules(p: Prepared, bar_hours: float, slots: int) -> Floats:
     acc = np.zeros(at.ACC)
     acc[[at.MAKER, at.TAKER, at.LIQUIDATION_FEE, at.CLOSING_FEE]] = p.maker, p.taker, p.liquidation_fee, p.closing_fee
     acc[[at.REDUCTION, at.REDUCTION_FRACTION]] = p.reduction, p.reduction_fraction
     acc[[at.REDUCTION_ABOVE, at.RESIDUAL, at.BACKSTOP]] = p.reduction_above, p.residual, p.backstop
     acc[[at.START, at.LEVERAGE, at.SHORTFALL, at.PATH]] = p.equity, p.leverage, p.shortfall, p.path
     acc[[at.COLLATERAL, at.CASH_RATE, at.PARTICIPATION]] = p.collateral_weight, p.cash_rate, p.participation
-    acc[[at.DELAY, at.SLOTS, at.DELTA, at.BAR_HOURS]] = p.delay, p.delay + 1, p.taking.delta, bar_hours
+    acc[[at.DELAY, at.SLOTS, at.DELTA, at.BAR_HOURS]] = p.delay, slots, p.taking.delta, bar_hours
     return acc
 
 
@@ -137,15 +147,22 @@ def _columns(records: npt.NDArray[np.void], *names: str) -> Floats:
 
 
 def _plain(array: npt.NDArray[Any]) -> Floats:
-    return np.ascontiguousarray(array, dtype=np.float64)
+    """Contiguous and read-only, whoever made it: the loops are compiled for that alone."""
+    return _frozen(np.ascontiguousarray(array, dtype=np.float64))
+
+
+def _frozen(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    view = np.ascontiguousarray(array).view()
+    view.flags.writeable = False
+    return view
 
 
 def _fine(p: Prepared) -> tuple[tuple[Floats, ...], npt.NDArray[np.bool_]]:
     d = p.detail
     if d is None:
-        return tuple(np.zeros((0, p.k)) for _ in range(8)), np.zeros((0, p.k), dtype=np.bool_)
+        return tuple(_plain(np.zeros((0, p.k))) for _ in range(8)), _frozen(np.zeros((0, p.k), dtype=np.bool_))
     prices = (d.open, d.high, d.low, d.close, d.mark_open, d.mark_high, d.mark_low, d.mark_close)
-    return tuple(_plain(x) for x in prices), np.ascontiguousarray(d.present)
+    return tuple(_plain(x) for x in prices), _frozen(d.present)
 
 
 def _screen(p: Prepared, cols: tuple[Floats, ...], fine: tuple[Floats, ...]) -> tuple[Floats, ...]:
@@ -159,7 +176,7 @@ def _screen(p: Prepared, cols: tuple[Floats, ...], fine: tuple[Floats, ...]) -> 
     for coarse, column, reduce in zip(own, (6, 5, 2, 1), (np.minimum, np.maximum) * 2, strict=True):
         wide = coarse.copy()
         wide[some] = reduce(wide[some], reduce.reduceat(fine[column], first[:-1][some], axis=0))
-        out.append(wide)
+        out.append(_frozen(wide))
     return tuple(out)
 
 
@@ -213,13 +230,12 @@ def walk(
     loop: Loop,
     state: State,
     *,
-    which: slice = slice(None),
     progress: Callable[[int], None] | None = None,
 ) -> Kept:
     """All bars of some sets. Where the state says so, the rows and series of one set are kept."""
     width = len(sets.features)
     step = block_bars(s, width)
-    keep = bool(state.acc[which][0, at.KEEP])
+    keep = bool(state.acc[0, at.KEEP])
     many = s.n if keep else 0
     log = np.empty((FIRST_ROWS + drive.ROOM * s.k if keep else 0, at.LOG))
     kept = Kept(log, np.empty((len(SERIES), many)), np.empty((len(LEG_SERIES), many, s.k)), np.empty(many))
@@ -231,31 +247,48 @@ def walk(
     while base < s.n:
         stop = min(base + step, s.n)
         status = call(
-            quiet, base, stop, s.n - 1, state.at[which], state.acc[which], state.leg[which], s.tie, s.tables, s.evs,
+            quiet, base, stop, s.n - 1, state.at, state.acc, state.leg, s.tie, s.tables, s.evs,
             s.cols, s.screen, s.present, s.fine, s.fine_present, s.fine_first, s.day_end, s.boundaries, sets.features,
-            hot, rows, sets.columns[which], sets.parameters[which], sets.reserved[which], sets.warmup[which],
-            state.daily[which], work, spare_acc, spare_leg, kept.log, kept.series, kept.legs, kept.distances,
+            hot, rows, sets.columns, sets.parameters, sets.reserved, sets.warmup,
+            state.daily, work, spare_acc, spare_leg, kept.log, kept.series, kept.legs, kept.distances,
         )  # fmt: skip
         if status == drive.MORE_ROOM:
             kept.log = np.concatenate([kept.log, np.empty_like(kept.log)])
             continue
         if status == drive.BAD:
-            raise _bad(state, which)
+            raise _bad(state, s)
         base = stop
         if progress is not None:
             progress(stop)
     return kept
 
 
-def _bad(state: State, which: slice) -> BadDecision:
-    accs = state.acc[which]
-    number = int(np.flatnonzero(accs[:, at.CODE] == at.QUIET_ERROR)[0])
-    acc, leg = accs[number], state.leg[which][number]
+def _bad(state: State, s: Stage) -> BadDecision:
+    """The states that a decision saw, once more."""
+    number = int(np.flatnonzero(state.acc[:, at.CODE] == at.QUIET_ERROR)[0])
+    acc = state.acc[number]
     bar, symbol = int(acc[at.BAD_BAR]), int(acc[at.BAD_SYMBOL])
-    mine = leg[symbol]
-    seen = {"equity": float(acc[at.EQUITY]), "drawdown": float(1.0 - acc[at.EQUITY] / acc[at.PEAK])}
-    seen["q"] = float(mine[at.Q])
-    return BadDecision((which.start or 0) + number, bar, symbol, float(acc[at.BAD_VALUE]), seen)
+    leg = state.leg[number, symbol]
+    mark = s.cols[7][bar, symbol]
+    q, equity = float(leg[at.Q]), float(acc[at.EQUITY])
+    inverse = leg[at.KIND] == INVERSE
+    size, value = (1.0 / mark, -1.0 / mark) if inverse else (mark, mark)
+    gain = q * (value - leg[at.CASH_BASIS])
+    behind = leg[at.BALANCE] + gain
+    needed = max(0.0, abs(q) * size * leg[at.RATE_NOW] - leg[at.CUM_NOW])
+    alone = needed / behind if behind > 0.0 else np.inf
+    crossed = leg[at.IS_CROSS] != 0.0 and s.k > 1
+    seen = {
+        "position": q * size / equity if equity else 0.0,
+        "entry_price": leg[at.ENTRY_PRICE] if q else np.nan,
+        "bars_held": bar - leg[at.ENTRY_BAR] + 1.0 if q else 0.0,
+        "unrealized": gain / equity if q and equity else 0.0,
+        "equity": equity,
+        "drawdown": 1.0 - equity / acc[at.PEAK],
+        "margin_ratio": (acc[at.CROSS_RATIO] if crossed else alone) if q else 0.0,
+        "bars_since_liquidation": bar - leg[at.LIQ_BAR] if leg[at.LIQ_BAR] >= 0.0 else 1e9,
+    }
+    return BadDecision(number, bar, symbol, float(acc[at.BAD_VALUE]), {name: float(x) for name, x in seen.items()})
 
 
 def cut(log: Floats) -> list[npt.NDArray[np.void]]:

@@ -272,7 +272,7 @@ def move(
     open_test(acc, leg, tie, i, log)
     take_due(acc, leg, i)
     open_orders(acc, leg, tie, i, log)
-    if len(fine_first) == 0:
+    if len(fine_present) == 0 or fine_first[i] == fine_first[i + 1]:
         act(acc, leg, evs, i, 1.0, -1, log)
         if extremes(acc, leg, tie, i, log, spare_acc, spare_leg):
             acc[AMBIGUOUS] += 1.0
@@ -299,6 +299,7 @@ def at_close(i, acc, leg, tie, log):
         if leg[k, W_KIND] == RESTS and leg[k, W_LAST] <= i:
             refuse(acc, k, i, EXPIRED, leg[k, W_TARGET], still_to_do(leg, k, leg[k, W_Q]), log)
             leg[k, W_KIND] = NONE
+    for k in range(len(leg)):
         if leg[k, LAST_BAR] == i:
             if leg[k, Q] != 0.0:
                 close_some(
@@ -370,7 +371,7 @@ def arm(acc, leg, tie):
     acc[CROSS_LEGS] = 0.0
     margins = isolated_margins(leg)
     acc[CROSS_BALANCE] = acc[WALLET] - margins
-    joint = is_joint(acc, leg)
+    joint = is_joint(acc, leg, False)
     acc[JOINT_NOW] = 1.0 if joint else 0.0
     for k in range(len(leg)):
         leg[k, LIQ_LOW], leg[k, LIQ_HIGH] = -np.inf, np.inf

@@ -16,7 +16,7 @@ import numpy as np
 from backtest.account import PATHS, SHORTFALLS, Account
 from backtest.costs import Costs
 from backtest.liquidity import Tape, coefficients
-from backtest.prepare import Bars, Flags, Floats, Ints, Prepared, Taking
+from backtest.prepare import CONVENTIONS, Bars, Flags, Floats, Ints, Prepared, Taking
 from backtest.preparing.bars import bars_of, columns, frozen, sizes, two
 from backtest.preparing.contracts import contract_sizes, contracts_of, currency, kinds, last_bars
 from backtest.preparing.events import Adl, events_of
@@ -87,7 +87,8 @@ def assemble(
     )
     about = [*_marks(market), *of_tiers, *of_events, _liquidation(venue), f"fees: maker {maker:.4%}, taker {taker:.4%}"]
     assumed = [f"assumption: {text}" for text in venue.assumptions]
-    return prepared, [*about, *of_taking, *assumed, *market.warnings, *notes, *of_size, *of_detail]
+    told = [*about, *of_taking, *assumed, *market.warnings, *notes, *of_size, *of_detail]
+    return prepared, sorted(told, key=lambda note: note.partition(":")[0] not in CONVENTIONS)
 
 
 # ---- parts -------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def _until(present: Flags, last_bar: Ints) -> Flags:
     present = present.copy()
     for j in np.flatnonzero(last_bar >= 0):
         present[last_bar[j] + 1 :, j] = False
-    return present
+    return frozen(present)
 
 
 def _surveyed(market: Market, prices: Four, present: Flags, names: Sequence[str], what: str) -> Ints:

@@ -60,8 +60,8 @@ def kinds(market: Market, venue: Venue) -> Ints:
         if word not in ("spot", venue.contract):
             article = "an" if word == "inverse" else "a"
             raise BadInput(
-                f"{symbol} is {article} {word} contract, and the profile {venue.name} is of {venue.contract} ones: take "
-                f"venue({venue.name!r}, {word!r}), or name the symbol as it settles (BTC/USDT:USDT, BTC/USD:BTC)"
+                f"{symbol} is {article} {word} contract, and the profile {venue.name} is of {venue.contract} ones: "
+                f"take venue({venue.name!r}, {word!r}), or name the symbol as it settles (BTC/USDT:USDT, BTC/USD:BTC)"
             )
         found.append(KINDS.index(word))
     return np.array(found, dtype=np.int64)
