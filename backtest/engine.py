@@ -31,6 +31,7 @@ from backtest.prepare import CONVENTIONS, CROSS, INVERSE, Decisions, Prepared, p
 from backtest.records import Refusal, Run
 from backtest.strategy import HOLD, Strategy, warmup_bars
 from backtest.venue import Venue
+from data import clock
 from data.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
@@ -336,7 +337,7 @@ def _job(market: Market, strategies: Sequence[Strategy], *, several: bool, jit: 
         loop=made,
         strategies=tuple(strategies),
         binding=binding,
-        source=source.text if source is not None else repr(binding.function.__code__.co_code),
+        source=source.text,
         delay=longest,
         names=tuple(columns.names),
     )
@@ -357,7 +358,7 @@ def _features(
 def _loop(binding: Binding, source: Any, compile_decide: Any, *, several: bool, trails: bool, jit: bool) -> loop.Loop:
     if not jit:
         return loop.loop_of(binding.order, "", several=several, trails=trails, jit=False, decide=_plainly(binding))
-    if source is not None and source.cacheable:
+    if source.cacheable:
         try:
             return loop.loop_of(binding.order, source.text, several=several, trails=trails)
         except Exception:
@@ -373,16 +374,21 @@ def _plainly(binding: Binding) -> Callable[..., float]:
     def decide(*given: float) -> float:
         try:
             with np.errstate(all="ignore"):
-                answer = binding.function(*given)
+                answer = binding.function(*(kind(x) for kind, x in zip(binding.types, given, strict=True)))
+            return MISSING if answer is None else float(answer)
         except Exception:  # noqa: BLE001 - run again, and shown, by `explain`
             return RAISED
-        return MISSING if answer is None else float(answer)
 
     return decide
 
 
 def _bars(market: Market, warmup: int | str) -> int:
-    return market.bars(warmup) if isinstance(warmup, str) else int(warmup)
+    """Part of a bar is a bar."""
+    if isinstance(warmup, str):
+        return -(-clock.duration(warmup) // market.interval)
+    if not isinstance(warmup, int | np.integer) or isinstance(warmup, bool) or warmup < 0:
+        raise BadInput(f'warmup={warmup!r}: write a number of bars, 0 or more, or a duration such as "3d"')
+    return int(warmup)
 
 
 # ---- your own numbers ------------------------------------------------------------------------------
@@ -394,7 +400,7 @@ def _following(market: Market, targets: Floats, *, jit: bool, warmup: int | str 
     changed[0] = targets[0] != 0.0
     sets = decided(Decisions(np.where(changed, targets, HOLD)), 0 if warmup is None else _bars(market, warmup))
     quiet = loop.exposure_loop(several=targets.shape[1] > 1, jit=jit)
-    digest = hashlib.sha256(np.ascontiguousarray(targets)).hexdigest()
+    digest = hashlib.sha256(np.ascontiguousarray(targets).tobytes()).hexdigest()
     return _Job(sets=sets, loop=quiet, names=("exposure",), data=digest)
 
 
@@ -454,8 +460,6 @@ def _in_order(market: Market, frame: Any, names: list[Any]) -> Any:
 
 
 def _when(market: Market, bar: int) -> str:
-    from data import clock
-
     return clock.iso(int(market.start + bar * market.interval))
 
 
@@ -516,7 +520,8 @@ class _Shown:
     """Progress: a bar for long runs at a terminal, a callable of the caller's, or nothing."""
 
     def __init__(self, wanted: bool | Progress | None, prepared: Prepared) -> None:
-        self.wanted, self.many, self.total, self.bar = wanted, prepared.n * prepared.k, prepared.n, None
+        self.wanted, self.many, self.total = wanted, prepared.n * prepared.k, prepared.n
+        self.bar: Any = None
 
     def __enter__(self) -> Progress | None:
         if callable(self.wanted):
@@ -528,7 +533,11 @@ class _Shown:
         bar = self.bar = tqdm(
             total=self.total, unit=" bars", unit_scale=True, disable=None if self.wanted is None else False
         )
-        return lambda done: bar.update(done - bar.n) and None
+
+        def move(done: int) -> None:
+            bar.update(done - bar.n)
+
+        return move
 
     def __exit__(self, *_: object) -> None:
         if self.bar is not None:
@@ -555,7 +564,7 @@ def _measures(acc: Floats, days: Floats, start: float, interval: int, n: int) ->
     daily = days[: int(acc[at.DAYS])]
     equity, loss = float(acc[at.EQUITY]), float(acc[at.MAX_DRAWDOWN])
     total = equity / start - 1.0
-    annual = metrics.annual_return(total, n * interval / metrics.DAY)
+    annual = metrics.annual_return(total, n * interval / clock.DAY)
     longest = acc[at.MAX_DURATION]
     if equity < acc[at.PEAK]:
         longest = max(longest, n - 1 - acc[at.PEAK_BAR])
@@ -568,7 +577,7 @@ def _measures(acc: Floats, days: Floats, start: float, interval: int, n: int) ->
         "annual_return": annual,
         "calmar": metrics.calmar(annual, loss, len(daily)),
         "max_drawdown": loss,
-        "max_drawdown_days": float(longest) * interval / metrics.DAY,
+        "max_drawdown_days": float(longest) * interval / clock.DAY,
         "time_under_water": float(acc[at.UNDER]) / n,
         "time_in_market": float(acc[at.IN_MARKET]) / n,
         "exposure": float(acc[at.EXPOSURE_SUM]) / len(daily),

@@ -23,14 +23,14 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 def jit(function: F) -> F:
     """Compiled without the GIL and without fastmath; the same bits on every thread."""
     compiled = numba.njit(**OPTIONS)(function)
-    if not numba.config.DISABLE_JIT:
+    if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         _keep(compiled)
     return compiled  # type: ignore[no-any-return]
 
 
 def inlined(function: F) -> F:
     """Compiled as a part of the one function that calls it: each level of calls would be optimised once more."""
-    return numba.njit(inline="always", **OPTIONS)(function)  # type: ignore[no-any-return]
+    return numba.njit(inline="always", **OPTIONS)(function)
 
 
 @cache
@@ -49,8 +49,8 @@ def _keep(compiled: Any) -> None:
 
     class Stamped(FunctionCache):  # type: ignore[misc]
         def __init__(self, py_func: Callable[..., Any]) -> None:
-            super().__init__(py_func)
-            self._cache_file = IndexDataCacheFile(
+            super().__init__(py_func)  # type: ignore[no-untyped-call]
+            self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]
                 cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=source_hash()
             )
 

@@ -107,8 +107,7 @@ class Simulation(Walk):
         for leg in self.legs:
             if leg.last_bar == self.bar:
                 self.delist(leg, marks[leg.symbol])
-        several = len(self.members(None)) + len(self.collateral()) >= 2
-        if several and self.is_breached(None, marks):
+        if self.is_breached(None, marks):
             self.liquidate(None, marks)
         self.move_anchors()
         if self.rules.day_end[self.bar]:
@@ -164,8 +163,7 @@ class Simulation(Walk):
         return max(self.margin_ratio(account, marks) for account in [*accounts, None])
 
     def level_at_close(self, leg: Leg, marks: Sequence[float]) -> float:
-        shared = not leg.isolated and len(self.members(None)) + len(self.collateral()) > 1
-        if not leg.is_open or leg.is_spot or shared:
+        if not leg.is_open or leg.is_spot or (self.is_shared() and not leg.isolated):
             return math.nan
         level = self.liquidation_level(leg, marks[leg.symbol])
         return math.nan if level is None else level
@@ -174,7 +172,7 @@ class Simulation(Walk):
         if self.was_liquidated:
             return 0.0
         legs = self.members(None)
-        if legs and len(legs) + len(self.collateral()) > 1:
+        if legs and self.is_shared():
             surplus = self.balance(None, marks) - self.maintenance(None, marks)
             self.distance = min(self.distance, surplus / sum(leg.notional(marks[leg.symbol]) for leg in legs))
         return self.distance if math.isfinite(self.distance) else math.nan

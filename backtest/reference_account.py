@@ -60,7 +60,8 @@ class Account:
         """A new tier table may come into force, and the bar's volume is there to be used."""
         self.bar, self.now = bar, self.bars[bar]
         self.tiers = [in_force(tables, bar) for tables in self.tables]
-        self.distance, self.is_ambiguous, self.was_liquidated = math.inf, False, False
+        self.distance = math.inf
+        self.is_ambiguous = self.was_liquidated = False
         for leg in self.legs:
             leg.traded, leg.stopped, leg.reduced = 0.0, False, False
 
@@ -108,6 +109,10 @@ class Account:
 
     def collateral(self) -> list[Leg]:
         return [leg for leg in self.legs if leg.is_open and leg.is_spot and self.rules.collateral_weight > 0.0]
+
+    def is_shared(self) -> bool:
+        """Several cross legs answer for each other."""
+        return len(self.members(None)) + len(self.collateral()) > 1
 
     def account_of(self, leg: Leg) -> int | None:
         return leg.symbol if leg.isolated else None

@@ -36,24 +36,36 @@ class Forced:
 
 
 class Liquidation(Account):
+    alone = True  # no other leg answered for this one when it was breached
+    seized = False  # what is left goes to the venue
+
     def liquidate(self, account: int | None, marks: Sequence[float]) -> None:
         """An isolated leg, or (None) the cross account, at these marks: reductions first, then all of it."""
         self.was_liquidated = True
         self.cancel_liquidated(account)
         poor = self.balance(account, marks) < self.rules.backstop * self.maintenance(account, marks)
-        seized = self.rules.residual == TAKEOVER or poor
+        self.seized = self.rules.residual == TAKEOVER or poor
+        self.alone = account is not None or not self.is_shared()
         while True:
-            leg = max(self.members(account), key=lambda leg: self.maintenance_of(leg, marks))
-            kept = self.kept_by_reduction(leg, marks[leg.symbol])
-            if kept > 0.0:
-                leg.reduced = True
-                self.force([(leg, math.copysign(kept, leg.quantity))], Why.REDUCTION, account, marks, seized)
-            if kept <= 0.0 or self.balance(account, marks) <= 0.0:
-                whole = kept <= 0.0 and self.rules.reduction != REDUCE_NONE
-                closing = [leg] if whole else self.members(account)
-                self.force([(one, 0.0) for one in closing], Why.LIQUIDATION, account, marks, seized)
+            self.force(self.next_step(account, marks), account, marks)
             if not self.is_breached(account, marks):
                 return
+
+    def next_step(self, account: int | None, marks: Sequence[float]) -> dict[int, float]:
+        """Which legs are closed, down to which quantity."""
+        every = dict.fromkeys((leg.symbol for leg in self.members(account)), 0.0)
+        leg = max(self.members(account), key=lambda leg: self.maintenance_of(leg, marks))
+        kept = self.kept_by_reduction(leg, marks[leg.symbol])
+        if kept > 0.0:
+            reduction = {leg.symbol: math.copysign(kept, leg.quantity)}
+            return reduction if self.survives(reduction, account, marks) else every
+        return every if self.rules.reduction == REDUCE_NONE else {leg.symbol: 0.0}
+
+    def survives(self, reduction: dict[int, float], account: int | None, marks: Sequence[float]) -> bool:
+        """Whether the cost of a reduction leaves anything."""
+        after = self.fork()
+        after.force(reduction, account, marks)
+        return after.balance(account, marks) > 0.0
 
     def cancel_liquidated(self, account: int | None) -> None:
         for leg in self.legs:
@@ -72,16 +84,11 @@ class Liquidation(Account):
         kept = lots(kept, leg.lot)
         return kept if kept < abs(leg.quantity) else 0.0
 
-    def force(
-        self,
-        closing: Sequence[tuple[Leg, float]],
-        why: Why,
-        account: int | None,
-        marks: Sequence[float],
-        seized: bool,
-    ) -> None:
+    def force(self, closing: dict[int, float], account: int | None, marks: Sequence[float]) -> None:
         """Closes legs down to what is kept of them: profits first, then fees, then what is left of the account."""
-        taken = [Forced(leg, leg.quantity - kept, self.bankruptcy_price(leg, account)) for leg, kept in closing]
+        legs = [(self.legs[symbol], kept) for symbol, kept in closing.items()]
+        taken = [Forced(leg, leg.quantity - kept, self.bankruptcy_price(leg, account)) for leg, kept in legs]
+        why = Why.REDUCTION if any(closing.values()) else Why.LIQUIDATION
         for fill in taken:
             self.forced_fill(fill, account, marks[fill.leg.symbol])
         for fill in taken:
@@ -90,7 +97,7 @@ class Liquidation(Account):
             fill.fee = min(wanted, max(0.0, self.balance(account, marks)))
             self.pay_from(account, Cash.LIQUIDATION_FEE, leg.symbol, -fill.fee)
         if not self.members(account):
-            taken[-1].insurance = self.settle_rest(account, taken[-1].leg.symbol, seized)
+            taken[-1].insurance = self.settle_rest(account, taken[-1].leg.symbol)
         for fill in taken:
             self.write_forced(fill, why, marks[fill.leg.symbol])
 
@@ -100,7 +107,7 @@ class Liquidation(Account):
         fill.profit = fill.quantity * (leg.value(fill.price) - leg.v_entry)
         leg.move(-fill.quantity)
         leg.margin = margin  # it answers for what is closed
-        leg.last_liquidation = self.bar
+        leg.last_liquidation, leg.reduced = self.bar, True
         self.pay_from(account, Cash.FILL, leg.symbol, fill.profit)
 
     def pay_from(self, account: int | None, kind: Cash, symbol: int, amount: float) -> None:
@@ -108,17 +115,17 @@ class Liquidation(Account):
             self.legs[account].margin += amount
         self.pay(kind, symbol, amount)
 
-    def settle_rest(self, account: int | None, symbol: int, seized: bool) -> float:
+    def settle_rest(self, account: int | None, symbol: int) -> float:
         """Nothing is open any more: the venue keeps what is left, or the insurance fund pays what is missing."""
         rest = self.cash_of(account)
-        insurance = -rest if seized or rest < 0.0 else 0.0
-        self.pay(Cash.INSURANCE, symbol, insurance)
+        insurance = -rest if self.seized or rest < 0.0 else 0.0
+        self.pay(Cash.INSURANCE, symbol if self.alone else -1, insurance)
         if account is not None:
             self.legs[account].margin = 0.0
         return insurance
 
     def bankruptcy_price(self, leg: Leg, account: int | None) -> float:
-        if account is None and len(self.members(None)) + len(self.collateral()) > 1:
+        if not self.alone:
             return math.nan
         return leg.price_of_value(leg.v_entry - self.cash_of(account) / leg.quantity)
 

@@ -113,6 +113,7 @@ class Orders(Liquidation):
         for intent in increases:
             self.legs[intent.symbol].traded += abs(intent.increasing)
             self.increase(intent)
+            self.counts.scaled += intent.scaled
         for intent in intents:
             if intent.scaled or not intent.capped:
                 self.legs[intent.symbol].working = None
@@ -122,7 +123,7 @@ class Orders(Liquidation):
     def refuse(self, intents: list[Intent]) -> list[Intent]:
         """Those that stand, with their price and what they reduce and increase."""
         kept = []
-        for intent in intents:
+        for intent in sorted(intents, key=lambda intent: intent.dq != 0.0):
             self.price(intent)
             why = self.own_refusal(intent)
             if why == Refusal.TOO_SMALL and self.only_adjusts(intent):  # without a word
@@ -131,7 +132,7 @@ class Orders(Liquidation):
             kept.append(intent)
             if why is not None:
                 self.refuse_intent(intent, why)
-        return self.refuse_partners(kept, {intent.symbol for intent in kept})
+        return sorted(self.refuse_partners(kept, set()), key=lambda intent: intent.symbol)
 
     def price(self, intent: Intent) -> None:
         leg, dq = self.legs[intent.symbol], intent.dq
@@ -175,7 +176,7 @@ class Orders(Liquidation):
             intent = by_symbol.get(leg.symbol)
             if intent is not None and not intent.refused:
                 self.refuse_intent(intent, Refusal.PAIR)
-            elif leg.working is not None and leg.symbol not in acting:
+            elif leg.working is not None and leg.symbol not in acting and self.now[leg.symbol].present:
                 self.refuse_order(leg, leg.working, Refusal.PAIR, self.remaining(leg, leg.working))
                 leg.working = None
         return [intent for intent in intents if not intent.refused]
@@ -212,9 +213,7 @@ class Orders(Liquidation):
             if not intent.resting:
                 intent.price = self.taken_at(leg, intent.reducing + intent.increasing, intent.reference)
             intent.scaled = True
-        standing = self.refuse_partners(increases, acting)
-        self.counts.scaled += len(standing)
-        return standing
+        return self.refuse_partners(increases, acting)
 
     def refuse_liquidatable(self, increases: list[Intent], marks: Sequence[float], acting: set[int]) -> list[Intent]:
         """An increase after which its account would be breached where it opens."""

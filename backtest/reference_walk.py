@@ -32,7 +32,7 @@ class Walk(Orders):
         together = len(self.sharing()) >= 2
         for leg in self.legs:
             leg.armed = sign(leg.quantity)
-            self.note_distance(leg, together)
+            self.note_distance(leg)
         if not together:
             for leg in self.legs:
                 self.note_ambiguous(leg, liquidates=True)
@@ -57,9 +57,9 @@ class Walk(Orders):
     def rests(self, leg: Leg) -> bool:
         return leg.working is not None and leg.working.limit is not None and self.now[leg.symbol].present
 
-    def note_distance(self, leg: Leg, together: bool) -> None:
+    def note_distance(self, leg: Leg) -> None:
         """How far the mark stays from the liquidation of a leg that has a level of its own."""
-        if not leg.is_open or leg.is_spot or (together and not leg.isolated):
+        if not leg.is_open or leg.is_spot or (self.is_shared() and not leg.isolated):
             return
         candle, side = self.now[leg.symbol], -sign(leg.quantity)
         level, nearest = self.liquidation_level(leg, candle.mark_open), candle.ends(side)[1]

@@ -42,7 +42,7 @@ from data.market import Market
 
 HERE = Path(__file__).resolve().parent
 FOUR_GB = 4096  # MiB
-COLUMNS = (96, 80, 64, 48, 32, 16, 4)
+COLUMNS = (80, 72, 64, 48, 32, 16)
 SWEEP_BARS, SWEEP_SETS = 500_000, 256
 MONTH = 30 * case.DAY_BARS
 EXACT = 1e-9

@@ -317,6 +317,7 @@ OUTSIDE = {
         "def max(v, w):\n    return v + w\ndef f(v):\n    return max(v, 1.0)",
         "return f(a)",
     ),
+    "called like the loop": ("numba = 3.0\ndef quiet(v):\n    return 2.0 * v", "return quiet(a) + numba"),
     "called decide": ("def decide(v):\n    return v + 1.0", "return decide(a)"),
     "a lambda": ("half = lambda v: v / 2.0", "return half(a)"),
     "defaults": ("def scaled(v, by=3.0):\n    return v * by", "return scaled(a) + scaled(b, by=2.0)"),
@@ -338,6 +339,13 @@ def test_names_from_outside(name: str, decide_of: Callable[..., Binding]) -> Non
     compiled = compile_decide(bound, source)
     for a, b in POINTS:
         assert compiled(a, b, 2.0) == pytest.approx(answer(bound.function, a, b, 2.0), rel=1e-15), (a, b)
+
+
+def test_names_of_the_loop_around_are_left_to_it(decide_of: Callable[..., Binding]) -> None:
+    above, body = OUTSIDE["called like the loop"]
+    space: dict[str, Any] = {}
+    exec(text_of(decide_of(body, above)), space)
+    assert not {"numba", "quiet"} & set(space)
 
 
 def test_a_class_in_a_function_sees_what_is_around_it() -> None:

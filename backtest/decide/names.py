@@ -27,7 +27,8 @@ NAME = "decide"
 INNER = "_decide"  # where `decide` itself only guards
 JIT = "_njit"
 FINITE = "_finite"
-TAKEN = frozenset({NAME, INNER, JIT, FINITE, *dir(builtins)})
+AROUND = ("numba", "quiet")  # names of the loop that the text is put into
+TAKEN = frozenset({NAME, INNER, JIT, FINITE, *AROUND, *dir(builtins)})
 WHOLE = (int, round, math.floor, math.ceil, math.trunc)
 """They raise for NaN, inf and what no 64 bits hold; compiled, they would give any number."""
 _FINITE = f"""

@@ -1,5 +1,7 @@
 """Everything that moves the wallet: one ledger row a movement, and what a fill does to a leg."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from backtest.costs import cost_of_taking
@@ -35,6 +37,7 @@ from backtest.kernel.layout import (
     VE,
     WALLET,
     WINS,
+    Floats,
     Q,
 )
 from backtest.margin import size_at, value_at
@@ -50,7 +53,7 @@ INTEREST_CASH = int(Cash.INTEREST)
 
 
 @jit
-def lots(x, lot):
+def lots(x: float, lot: float) -> float:
     """Rounded toward zero."""
     if lot <= 0.0:
         return x
@@ -59,7 +62,7 @@ def lots(x, lot):
 
 
 @jit
-def new_row(acc, log, kind, bar, k):
+def new_row(acc: Floats, log: Floats, kind: int, bar: int, k: int) -> Floats:
     """The next row of the log, with its kind, bar and symbol."""
     at = int(acc[LOGGED])
     acc[LOGGED] += 1.0
@@ -68,7 +71,7 @@ def new_row(acc, log, kind, bar, k):
 
 
 @jit
-def pay(acc, leg, k, bar, kind, amount, log):
+def pay(acc: Floats, leg: Floats, k: int, bar: int, kind: int, amount: float, log: Floats) -> None:
     """One movement of cash. The wallet is the sum of these, in this order. A fee has a row even where it is nothing."""
     if amount == 0.0 and kind not in (FEE_CASH, LIQUIDATION_FEE_CASH):
         return
@@ -87,7 +90,7 @@ def pay(acc, leg, k, bar, kind, amount, log):
 
 
 @jit
-def price_with_cost(acc, leg, k, dq, reference):
+def price_with_cost(acc: Floats, leg: Floats, k: int, dq: float, reference: float) -> float:
     """What an order that takes gets: a buyer pays more than the reference, a seller gets less."""
     quote = abs(dq) if leg[k, KIND] == INVERSE else abs(dq) * reference
     c = cost_of_taking(leg[k, SPREAD], leg[k, COST_A], leg[k, COST_B], acc[DELTA], quote)
@@ -95,7 +98,7 @@ def price_with_cost(acc, leg, k, dq, reference):
 
 
 @jit
-def isolated_margins(leg):
+def isolated_margins(leg: Floats) -> float:
     total = 0.0
     for k in range(len(leg)):
         if leg[k, MODE] == ISOLATED:
@@ -104,7 +107,19 @@ def isolated_margins(leg):
 
 
 @jit
-def write_fill(acc, leg, k, bar, why, dq, price, reference, fee, profit, log):
+def write_fill(
+    acc: Floats,
+    leg: Floats,
+    k: int,
+    bar: int,
+    why: int,
+    dq: float,
+    price: float,
+    reference: float,
+    fee: float,
+    profit: float,
+    log: Floats,
+) -> None:
     inverse = leg[k, KIND] == INVERSE
     slippage = abs(dq) * abs(size_at(price, inverse) - size_at(reference, inverse))
     acc[SLIPPAGE] += slippage
@@ -117,7 +132,7 @@ def write_fill(acc, leg, k, bar, why, dq, price, reference, fee, profit, log):
 
 
 @jit
-def refuse(acc, k, bar, why, target, quantity, log):
+def refuse(acc: Floats, k: int, bar: int, why: int, target: float, quantity: float, log: Floats) -> None:
     acc[REFUSED] += 1.0
     if acc[KEEP] != 0.0:
         row = new_row(acc, log, REFUSED_ROW, bar, k)
@@ -125,19 +140,19 @@ def refuse(acc, k, bar, why, target, quantity, log):
 
 
 @jit
-def profit_of(leg, k, closed, price):
+def profit_of(leg: Floats, k: int, closed: float, price: float) -> float:
     """Cash from closing `closed` (signed like the position) at a price: for spot, what the sale brings."""
     return closed * (value_at(price, leg[k, KIND] == INVERSE) - leg[k, CASH_BASIS])
 
 
 @jit
-def gain_of(leg, k, closed, price):
+def gain_of(leg: Floats, k: int, closed: float, price: float) -> bool:
     """Realised profit of closing `closed`, spot or not."""
     return closed * (value_at(price, leg[k, KIND] == INVERSE) - leg[k, VE])
 
 
 @jit
-def shrink(leg, k, dq):
+def shrink(leg: Floats, k: int, dq: float) -> float:
     """The position after `dq` against it; the isolated margin that this frees."""
     q = leg[k, Q]
     free = 0.0
@@ -149,7 +164,7 @@ def shrink(leg, k, dq):
 
 
 @jit
-def trade_over(acc, leg, k, bar, bar_hours):
+def trade_over(acc: Floats, leg: Floats, k: int, bar: int, bar_hours: float) -> None:
     """Called after the last row of a trade: flat to flat."""
     if leg[k, Q] != 0.0:
         return
@@ -166,7 +181,7 @@ def trade_over(acc, leg, k, bar, bar_hours):
 
 
 @jit
-def no_cross_contract(leg):
+def no_cross_contract(leg: Floats) -> bool:
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
             return False
@@ -174,7 +189,19 @@ def no_cross_contract(leg):
 
 
 @jit
-def close_some(acc, leg, k, bar, why, dq, price, reference, fee_rate, bar_hours, log):
+def close_some(
+    acc: Floats,
+    leg: Floats,
+    k: int,
+    bar: int,
+    why: int,
+    dq: float,
+    price: float,
+    reference: float,
+    fee_rate: float,
+    bar_hours: float,
+    log: Floats,
+) -> None:
     """A voluntary reduction. What the isolated margin, or an empty cross wallet, cannot pay, the fund pays."""
     profit = profit_of(leg, k, -dq, price)
     gain = gain_of(leg, k, -dq, price)
@@ -195,7 +222,19 @@ def close_some(acc, leg, k, bar, why, dq, price, reference, fee_rate, bar_hours,
 
 
 @jit
-def open_more(acc, leg, k, bar, why, inc, leverage, price, reference, fee_rate, log):
+def open_more(
+    acc: Floats,
+    leg: Floats,
+    k: int,
+    bar: int,
+    why: int,
+    inc: float,
+    leverage: float,
+    price: float,
+    reference: float,
+    fee_rate: float,
+    log: Floats,
+) -> float:
     """An increase, or a position from flat. The caller has made sure that it fits."""
     inverse = leg[k, KIND] == INVERSE
     notional = abs(inc) * size_at(price, inverse)

@@ -7,6 +7,8 @@ every set walks over them. `walk_set` alternates between the quiet loop of the s
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from llvmlite import ir
 from numba import types
@@ -68,6 +70,9 @@ from backtest.kernel.layout import (
     TARGET,
     UNDER,
     WALLET,
+    Flags,
+    Floats,
+    Ints,
     Q,
 )
 from backtest.kernel.orders import FOREVER, HOLD, queue_order
@@ -80,28 +85,12 @@ DONE, MORE_ROOM, BAD = 0, 1, 2
 
 
 @intrinsic
-def call_quiet(
-    typingctx,
-    address,
-    r,
-    end,
-    base,
-    width,
-    symbols,
-    inverse,
-    stride,
-    bars,
-    features,
-    columns,
-    parameters,
-    leg,
-    acc,
-    work,
-):
+def call_quiet(typingctx: Any, address: Any, r: Any, end: Any, base: Any, width: Any, symbols: Any, inverse: Any,
+               stride: Any, bars: Any, features: Any, columns: Any, parameters: Any, leg: Any, acc: Any, work: Any) -> Any:  # fmt: skip
     """Call a quiet loop by its address; arrays are given as addresses too."""
     signature = types.int64(*([types.int64] * 15))
 
-    def codegen(context, builder, sig, args):
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         whole = ir.IntType(64)
         number = ir.PointerType(ir.DoubleType())
         kind = ir.FunctionType(whole, [whole] * 7 + [number] * 7)
@@ -112,13 +101,16 @@ def call_quiet(
     return signature, codegen
 
 
+quietly: Any = call_quiet
+
+
 @jit
-def address(array):
+def address(array: Floats) -> Any:
     return array.ctypes.data
 
 
 @jit
-def begin(acc, leg, tables):
+def begin(acc: Floats, leg: Floats, tables: Floats) -> None:
     """The state before the first bar."""
     start = acc[START]
     acc[WALLET] = acc[EQUITY] = acc[PEAK] = acc[FLOOR_EQUITY] = start
@@ -138,7 +130,17 @@ def begin(acc, leg, tables):
 
 
 @jit
-def gather(hot, rows, base, count, cols, screen, present, inverse, features):
+def gather(
+    hot: Floats,
+    rows: Floats,
+    base: int,
+    count: int,
+    cols: tuple[Floats, ...],
+    screen: tuple[Floats, ...],
+    present: Flags,
+    inverse: bool,
+    features: Floats,
+) -> None:
     """Hot rows and features of one block of bars, side by side."""
     symbols = cols[0].shape[1]
     width = len(features)
@@ -161,7 +163,7 @@ def gather(hot, rows, base, count, cols, screen, present, inverse, features):
 
 
 @jit
-def take_orders(acc, leg, feat, res, cols, i):
+def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, cols: tuple[Floats, ...], i: int) -> bool:
     """What the quiet loop decided at bar i. False: a target that is no number."""
     for k in range(len(leg)):
         target = leg[k, TARGET]
@@ -178,7 +180,7 @@ def take_orders(acc, leg, feat, res, cols, i):
 
 
 @jit
-def next_stop(acc, i, boundaries, at, stop):
+def next_stop(acc: Floats, i: int, boundaries: Ints, at: int, stop: int) -> int:
     """The first bar after i that must be slow."""
     end = stop
     if at < len(boundaries) and boundaries[at] < end:
@@ -193,7 +195,7 @@ def next_stop(acc, i, boundaries, at, stop):
 
 
 @jit
-def write_series(i, acc, leg, series, leg_series, distances):
+def write_series(i: int, acc: Floats, leg: Floats, series: Floats, leg_series: Floats, distances: Floats) -> None:
     """The row of one bar, at its close."""
     series[0, i] = acc[EQUITY]
     series[1, i] = acc[WALLET]
@@ -209,7 +211,7 @@ def write_series(i, acc, leg, series, leg_series, distances):
 
 
 @jit
-def quiet_distances(acc, leg):
+def quiet_distances(acc: Floats, leg: Floats) -> None:
     """`extremes.note_distances`, where the levels stand."""
     for k in range(len(leg)):
         at, q = leg[k, LIQ_PRICE], leg[k, Q]
@@ -220,7 +222,17 @@ def quiet_distances(acc, leg):
 
 
 @jit
-def fill_quiet(first, stop, acc, leg, tie, cols, series, leg_series, distances):
+def fill_quiet(
+    first: int,
+    stop: int,
+    acc: Floats,
+    leg: Floats,
+    tie: Floats,
+    cols: tuple[Floats, ...],
+    series: Floats,
+    leg_series: Floats,
+    distances: Floats,
+) -> None:
     """The series of quiet bars [first, stop): positions stand still, marks move."""
     in_market, nearest, equity = acc[IN_MARKET], acc[MARGIN_DISTANCE], acc[EQUITY]
     acc[DISTANCE] = np.nan
@@ -237,7 +249,7 @@ def fill_quiet(first, stop, acc, leg, tie, cols, series, leg_series, distances):
 
 
 @jit
-def pass_flat(acc, first, stop):
+def pass_flat(acc: Floats, first: int, stop: int) -> None:
     """Bars [first, stop) in which nothing is open and nobody decides."""
     if stop <= first:
         return
@@ -249,10 +261,39 @@ def pass_flat(acc, first, stop):
 
 @jit
 def walk_set(
-    quiet, base, stop, last, at, acc, leg, tie, tables, evs, cols, present, fine, fine_present, fine_first, day_end,
-    boundaries, features, hot, hot_rows, columns, parameters, res, warmup, daily, work, spare_acc, spare_leg, log,
-    series, leg_series, distances,
-):  # fmt: skip
+    quiet: int,
+    base: int,
+    stop: int,
+    last: int,
+    at: Ints,
+    acc: Floats,
+    leg: Floats,
+    tie: Floats,
+    tables: Floats,
+    evs: Floats,
+    cols: tuple[Floats, ...],
+    present: Flags,
+    fine: tuple[Floats, ...],
+    fine_present: Flags,
+    fine_first: Ints,
+    day_end: Flags,
+    boundaries: Ints,
+    features: Floats,
+    hot: Floats,
+    hot_rows: Floats,
+    columns: Floats,
+    parameters: Floats,
+    res: Floats,
+    warmup: int,
+    daily: Floats,
+    work: Floats,
+    spare_acc: Floats,
+    spare_leg: Floats,
+    log: Floats,
+    series: Floats,
+    leg_series: Floats,
+    distances: Floats,
+) -> int:
     """One set, from the bar at[0] (whose mechanics are not done) to the end of the block."""
     i, boundary = at[0], at[1]
     symbols, width = len(leg), len(features)
@@ -282,7 +323,7 @@ def walk_set(
             end = i + 1
         else:
             acc[CODE] = QUIET_END
-            end = base + call_quiet(
+            end = base + quietly(
                 quiet, i - base, end - base, base, width, symbols, inverse, leg.shape[1], address(hot),
                 address(hot_rows), address(columns), address(parameters), address(leg), address(acc), address(work),
             )  # fmt: skip
@@ -299,7 +340,7 @@ def walk_set(
 
 
 @jit
-def next_undecided(acc, i, warmup, end):
+def next_undecided(acc: Floats, i: int, warmup: int, end: int) -> int:
     """Nobody decides in warm-up and after ruin: the next bar that something else makes slow."""
     if acc[OPEN_LEGS] > 0.0:
         return i + 1
@@ -308,10 +349,40 @@ def next_undecided(acc, i, warmup, end):
 
 @jit
 def walk_block(
-    quiet, base, stop, last, at, acc, leg, tie, tables, evs, cols, screen, present, fine, fine_present, fine_first,
-    day_end, boundaries, features, hot, hot_rows, columns, parameters, res, warmup, daily, work, spare_acc, spare_leg,
-    log, series, leg_series, distances,
-):  # fmt: skip
+    quiet: int,
+    base: int,
+    stop: int,
+    last: int,
+    at: Ints,
+    acc: Floats,
+    leg: Floats,
+    tie: Floats,
+    tables: Floats,
+    evs: Floats,
+    cols: tuple[Floats, ...],
+    screen: tuple[Floats, ...],
+    present: Flags,
+    fine: tuple[Floats, ...],
+    fine_present: Flags,
+    fine_first: Ints,
+    day_end: Flags,
+    boundaries: Ints,
+    features: Floats,
+    hot: Floats,
+    hot_rows: Floats,
+    columns: Floats,
+    parameters: Floats,
+    res: Floats,
+    warmup: Ints,
+    daily: Floats,
+    work: Floats,
+    spare_acc: Floats,
+    spare_leg: Floats,
+    log: Floats,
+    series: Floats,
+    leg_series: Floats,
+    distances: Floats,
+) -> int:
     """Every set over one block of bars. What it returns is the status of the first set that stopped early."""
     gather(hot, hot_rows, base, stop - base, cols, screen, present, leg[0, 0, KIND] == INVERSE, features)
     for s in range(len(acc)):

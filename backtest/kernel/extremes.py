@@ -4,6 +4,8 @@
 is -1 (down) or 1 (up).
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from backtest.jit import inlined, jit
@@ -44,6 +46,7 @@ from backtest.kernel.layout import (
     W_Q,
     W_TARGET,
     WALLET,
+    Floats,
     Q,
 )
 from backtest.kernel.orders import FOREVER, NONE, RESTS, WORKS, capped, fill_limit, to_do
@@ -70,12 +73,12 @@ TIE = 1e-9  # of the starting equity: closer ends of two paths are one
 
 
 @jit
-def entry_price(leg, k):
+def entry_price(leg: Floats, k: int) -> bool:
     return -1.0 / leg[k, VE] if leg[k, KIND] == INVERSE else leg[k, VE]
 
 
 @jit
-def stop_level(leg, k):
+def stop_level(leg: Floats, k: int) -> tuple[float, bool]:
     """The nearer of stop-loss and trailing stop, and whether it is the trailing one; NaN: none."""
     sign = 1.0 if leg[k, Q] > 0.0 else -1.0
     level, trails = np.nan, False
@@ -89,7 +92,7 @@ def stop_level(leg, k):
 
 
 @jit
-def take_level(leg, k):
+def take_level(leg: Floats, k: int) -> float:
     if not leg[k, TAKE] > 0.0:
         return np.nan
     sign = 1.0 if leg[k, Q] > 0.0 else -1.0
@@ -97,7 +100,7 @@ def take_level(leg, k):
 
 
 @jit
-def limit_side(leg, k):
+def limit_side(leg: Floats, k: int) -> float:
     """The side of the open on which the resting limit lies; 0: there is none."""
     if leg[k, W_KIND] != RESTS:
         return 0.0
@@ -105,13 +108,13 @@ def limit_side(leg, k):
 
 
 @jit
-def through(leg, k, side):
+def through(leg: Floats, k: int, side: float) -> float:
     """The price that must be traded for a limit to be filled."""
     return leg[k, W_LIMIT] + side * leg[k, TICK]
 
 
 @jit
-def reach(leg, k, side):
+def reach(leg: Floats, k: int, side: float) -> tuple[float, bool]:
     """How far, from its own open, trade and mark go on a side."""
     if side < 0.0:
         trade = (leg[k, OPEN] - leg[k, LOW]) / leg[k, OPEN]
@@ -123,7 +126,18 @@ def reach(leg, k, side):
 
 
 @jit
-def next_level(acc, leg, tie, k, bar, side, place, held, lone, limit_too):
+def next_level(
+    acc: Floats,
+    leg: Floats,
+    tie: Floats,
+    k: int,
+    bar: int,
+    side: float,
+    place: float,
+    held: float,
+    lone: bool,
+    limit_too: bool,
+) -> tuple[int, float, float]:
     """The nearest level that the bar reaches on a side, from a place on: what, how far, the level itself."""
     q = leg[k, Q]
     trade, mark = reach(leg, k, side)
@@ -153,13 +167,13 @@ def next_level(acc, leg, tie, k, bar, side, place, held, lone, limit_too):
 
 
 @jit
-def at_place(level, opened, side, d):
+def at_place(level: float, opened: float, side: float, d: float) -> float:
     """The level itself where it lies at `d`; the price at `d` where the level lies before it."""
     return level if side * (level - opened) / opened >= d else opened * (1.0 + side * d)
 
 
 @jit
-def stop_out(acc, leg, k, bar, why, reference, log):
+def stop_out(acc: Floats, leg: Floats, k: int, bar: int, why: int, reference: float, log: Floats) -> None:
     """A stop or take-profit: closes the leg; what participation leaves works on as a market order."""
     q = leg[k, Q]
     leg[k, W_KIND] = NONE
@@ -178,7 +192,9 @@ def stop_out(acc, leg, k, bar, why, reference, log):
 
 
 @jit
-def walk(acc, leg, tie, k, bar, side, held, lone, log):
+def walk(
+    acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, side: float, held: float, lone: bool, log: Floats
+) -> None:
     """One side of the open, level after level."""
     place = 0.0
     limit_too = True
@@ -204,7 +220,7 @@ def walk(acc, leg, tie, k, bar, side, held, lone, log):
 
 
 @jit
-def both_sides(acc, leg, tie, k, bar, lone):
+def both_sides(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, lone: bool) -> bool:
     held = leg[k, Q]
     down = next_level(acc, leg, tie, k, bar, -1.0, 0.0, held, lone, True)[0]
     up = next_level(acc, leg, tie, k, bar, 1.0, 0.0, held, lone, True)[0]
@@ -212,7 +228,7 @@ def both_sides(acc, leg, tie, k, bar, lone):
 
 
 @jit
-def is_joint(acc, leg, resting):
+def is_joint(acc: Floats, leg: Floats, resting: bool) -> bool:
     """Two or more cross legs that are open, or (`resting`) may become so by a limit."""
     count = 0
     for k in range(len(leg)):
@@ -224,7 +240,9 @@ def is_joint(acc, leg, resting):
 
 
 @inlined
-def extremes(acc, leg, tie, bar, log, spare_acc, spare_leg):
+def extremes(
+    acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats, spare_acc: Floats, spare_leg: Floats
+) -> float:
     """Step 5 for all legs, on the (finer) bar at hand. True: levels of both sides of a leg were reached."""
     joint = is_joint(acc, leg, True)
     note_distances(acc, leg, tie, joint)
@@ -252,7 +270,7 @@ def extremes(acc, leg, tie, bar, log, spare_acc, spare_leg):
 
 
 @jit
-def restore(acc, leg, spare_acc, spare_leg):
+def restore(acc: Floats, leg: Floats, spare_acc: Floats, spare_leg: Floats) -> None:
     for c in range(len(acc)):
         acc[c] = spare_acc[c]
     for k in range(len(leg)):
@@ -261,7 +279,7 @@ def restore(acc, leg, spare_acc, spare_leg):
 
 
 @jit
-def note_distances(acc, leg, tie, joint):
+def note_distances(acc: Floats, leg: Floats, tie: Floats, joint: bool) -> None:
     """How near the marks of this bar come to the levels of liquidation, as they are before anything is met."""
     for k in range(len(leg)):
         q = leg[k, Q]
@@ -275,7 +293,7 @@ def note_distances(acc, leg, tie, joint):
 
 
 @jit
-def play(acc, leg, tie, bar, plan, log):
+def play(acc: Floats, leg: Floats, tie: Floats, bar: int, plan: int, log: Floats) -> float:
     """One way through the bar; the equity at the mark closes.
 
     Legs that are alone, and isolated ones, walk both sides in their turn, the adverse one first. The others walk one
@@ -306,7 +324,7 @@ def play(acc, leg, tie, bar, plan, log):
 
 
 @jit
-def adverse_side(leg, k):
+def adverse_side(leg: Floats, k: int) -> float:
     """The side that hurts; flat: the side of the resting limit, 0 without one."""
     q = leg[k, Q]
     if q == 0.0:
@@ -315,7 +333,7 @@ def adverse_side(leg, k):
 
 
 @jit
-def equity_at(acc, leg):
+def equity_at(acc: Floats, leg: Floats) -> float:
     """At the mark closes."""
     total = acc[WALLET]
     for k in range(len(leg)):
@@ -325,7 +343,7 @@ def equity_at(acc, leg):
 
 
 @jit
-def marks_at(leg, side, w, column):
+def marks_at(leg: Floats, side: float, w: float, column: int) -> None:
     """Every mark a part `w` of its way to an extreme; side 0: to the leg's own adverse one."""
     for k in range(len(leg)):
         down = side < 0.0 or (side == 0.0 and leg[k, Q] > 0.0)
@@ -334,7 +352,7 @@ def marks_at(leg, side, w, column):
 
 
 @jit
-def account_test(acc, leg, tie, bar, side, log):
+def account_test(acc: Floats, leg: Floats, tie: Floats, bar: int, side: float, log: Floats) -> None:
     """A cross account that is breached at the extremes is liquidated at the first place on the way there, and again."""
     marks_at(leg, side, 1.0, MARK_END)
     start = 0.0
@@ -346,7 +364,7 @@ def account_test(acc, leg, tie, bar, side, log):
 
 
 @jit
-def first_breach(acc, leg, tie, side, start):
+def first_breach(acc: Floats, leg: Floats, tie: Floats, side: float, start: float) -> float:
     """The first place, from `start` on, where the account is breached; its marks are left in MARK_PLACE."""
     marks_at(leg, side, start, MARK_PLACE)
     if cross_breached(acc, leg, tie, MARK_PLACE):

@@ -7,6 +7,15 @@ evs     settlements and deleveraging, in order
 log     rows written, of all kinds in order of time; no rows where nothing is kept
 """
 
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
 # hot: what a quiet bar looks at, one cache line a bar and symbol
 H_MARK_LOW, H_MARK_HIGH, H_LOW, H_HIGH, H_VALUE, H_MARK, H_CLOSE, H_PRESENT = range(8)
 HOT = 8

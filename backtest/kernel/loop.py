@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numba
-import numpy as np
 
 from backtest.jit import source_hash
 from backtest.kernel import quiet
@@ -60,7 +59,7 @@ def loop_of(
     ).hexdigest()[:24]
     if decide is None and key in _LOOPS:
         return _LOOPS[key]
-    if not jit or numba.config.DISABLE_JIT:
+    if not jit or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         loop = Loop(0, _plain(text, body, decide), None)
     elif decide is None:
         loop = _from_file(key, text, body)
@@ -74,11 +73,12 @@ def loop_of(
 def _plain(text: str, body: str, decide: Callable[..., float] | None) -> Callable[..., int]:
     space: dict[str, Any] = {"_njit": lambda *a, **k: lambda f: f, "decide": decide}
     exec(f"{text if decide is None else ''}\n{body}", space)
-    return space["quiet"]  # type: ignore[no-any-return]
+    plain: Callable[..., int] = space["quiet"]
+    return plain
 
 
 def signature() -> Any:
-    number = numba.types.CPointer(numba.float64)
+    number = numba.types.CPointer(numba.float64)  # type: ignore[no-untyped-call]
     return numba.int64(*([numba.int64] * INTEGERS), *([number] * _POINTERS))
 
 
@@ -86,7 +86,7 @@ def _in_memory(body: str, decide: Callable[..., float]) -> Loop:
     space: dict[str, Any] = {"decide": decide}
     exec(body, space)
     compiled = numba.cfunc(signature(), error_model="numpy")(space["quiet"])
-    return Loop(int(compiled.address), space["quiet"], compiled)
+    return Loop(int(compiled.address or 0), space["quiet"], compiled)
 
 
 def _from_file(key: str, text: str, body: str) -> Loop:
@@ -107,7 +107,7 @@ def _from_file(key: str, text: str, body: str) -> Loop:
     sys.modules[spec.name] = module  # what comes back from the cache names it
     spec.loader.exec_module(module)
     compiled = numba.cfunc(signature(), error_model="numpy", cache=True)(module.quiet)
-    return Loop(int(compiled.address), module.quiet, compiled)
+    return Loop(int(compiled.address or 0), module.quiet, compiled)
 
 
 def folder() -> Path:
@@ -139,7 +139,3 @@ def _write(path: Path, text: str) -> None:
     with os.fdopen(handle, "w", encoding="utf-8") as file:
         file.write(text)
     Path(name).replace(path)
-
-
-def empty() -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.zeros(1)

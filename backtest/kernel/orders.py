@@ -4,6 +4,8 @@
 for all increases, the liquidation test, fills. A resting limit that is met inside a bar is a batch of one.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from backtest.jit import jit
@@ -82,6 +84,7 @@ from backtest.kernel.layout import (
     W_TARGET,
     W_TRAIL,
     WALLET,
+    Floats,
     Q,
 )
 from backtest.kernel.ruin import cross_balance, cross_maintenance, maintenance_of, still_to_do, unrealised
@@ -107,24 +110,24 @@ HARDLY = 1e-9  # of what was wanted: nothing
 
 
 @jit
-def tick_down(price, tick):
+def tick_down(price: float, tick: float) -> float:
     return price if tick <= 0.0 else np.floor(price / tick + 1e-9) * tick
 
 
 @jit
-def tick_up(price, tick):
+def tick_up(price: float, tick: float) -> float:
     return price if tick <= 0.0 else np.ceil(price / tick - 1e-9) * tick
 
 
 @jit
-def reserved(res, feat, r, k, i):
+def reserved(res: Floats, feat: Floats, r: int, k: int, i: int) -> bool:
     """A reserved input (stop_loss, ...) at the bar of the decision; NaN: none."""
     column = int(res[r, 1])
     return res[r, 0] if column < 0 else feat[column, i, k]
 
 
 @jit
-def waits(acc, leg, k):
+def waits(acc: Floats, leg: Floats, k: int) -> bool:
     """Whether an order of this symbol is not due yet."""
     if acc[QUEUED] == 0.0:
         return False
@@ -135,7 +138,7 @@ def waits(acc, leg, k):
 
 
 @jit
-def queue_order(acc, leg, feat, res, k, i, target):
+def queue_order(acc: Floats, leg: Floats, feat: Floats, res: Floats, k: int, i: int, target: float) -> None:
     """The decision of bar i becomes an order due at bar i + 1 + delay."""
     q = leg[k, Q]
     if target == 0.0 and q == 0.0 and leg[k, W_KIND] == NONE and not waits(acc, leg, k):
@@ -170,7 +173,7 @@ def queue_order(acc, leg, feat, res, k, i, target):
 
 
 @jit
-def take_due(acc, leg, i):
+def take_due(acc: Floats, leg: Floats, i: int) -> None:
     """Orders due at this bar replace the working ones."""
     if acc[NEXT_DUE] > i:
         return
@@ -200,13 +203,13 @@ def take_due(acc, leg, i):
 
 
 @jit
-def to_do(leg, k):
+def to_do(leg: Floats, k: int) -> float:
     """What the working order still has to buy or sell."""
     return still_to_do(leg, k, leg[k, W_Q])
 
 
 @jit
-def capped(acc, leg, k, dq):
+def capped(acc: Floats, leg: Floats, k: int, dq: float) -> float:
     """At most the part of this bar's volume that the account may take."""
     if acc[PARTICIPATION] <= 0.0:
         return dq
@@ -221,7 +224,7 @@ def capped(acc, leg, k, dq):
 
 
 @jit
-def refusal_of(acc, leg, tie, k, dq, price):
+def refusal_of(acc: Floats, leg: Floats, tie: Floats, k: int, dq: float, price: float) -> int:
     """Why an order cannot be; FINE, or SILENT where it is dropped without a word."""
     q = leg[k, Q]
     after = q + dq
@@ -244,7 +247,7 @@ def refusal_of(acc, leg, tie, k, dq, price):
 
 
 @jit
-def drop(acc, leg, k, bar, why, quantity, log):
+def drop(acc: Floats, leg: Floats, k: int, bar: int, why: int, quantity: float, log: Floats) -> None:
     if why >= 0:
         refuse(acc, k, bar, why, leg[k, W_TARGET], quantity, log)
     leg[k, W_KIND] = NONE
@@ -252,7 +255,7 @@ def drop(acc, leg, k, bar, why, quantity, log):
 
 
 @jit
-def open_orders(acc, leg, tie, bar, log):
+def open_orders(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> None:
     """Step 3: everything that is due or works, at the open."""
     some = False
     for k in range(len(leg)):
@@ -286,7 +289,7 @@ def open_orders(acc, leg, tie, bar, log):
 
 
 @jit
-def fill_limit(acc, leg, tie, k, bar, mark, log):
+def fill_limit(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, mark: float, log: Floats) -> None:
     """A resting limit that was traded through. False: it could not fill more in this bar."""
     for j in range(len(leg)):
         leg[j, O_DQ] = 0.0
@@ -310,7 +313,7 @@ def fill_limit(acc, leg, tie, k, bar, mark, log):
 
 
 @jit
-def fill_batch(acc, leg, tie, bar, log):
+def fill_batch(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> None:
     refuse_some(acc, leg, tie, bar, log)
     reduce_first(acc, leg, bar, log)
     if scale_increases(acc, leg, bar, log):
@@ -324,7 +327,7 @@ def fill_batch(acc, leg, tie, bar, log):
 
 
 @jit
-def refuse_some(acc, leg, tie, bar, log):
+def refuse_some(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> None:
     for k in range(len(leg)):
         dq = leg[k, O_DQ]
         leg[k, O_REFUSED] = 0.0
@@ -341,7 +344,7 @@ def refuse_some(acc, leg, tie, bar, log):
 
 
 @jit
-def refuse_partners(acc, leg, bar, log):
+def refuse_partners(acc: Floats, leg: Floats, bar: int, log: Floats) -> None:
     """The other leg of a pair whose first was refused; what it has reduced already stays."""
     for k in range(len(leg)):
         other = int(leg[k, PAIR])
@@ -356,7 +359,7 @@ def refuse_partners(acc, leg, bar, log):
 
 
 @jit
-def reduce_first(acc, leg, bar, log):
+def reduce_first(acc: Floats, leg: Floats, bar: int, log: Floats) -> None:
     for k in range(len(leg)):
         dq = leg[k, O_DQ]
         q = leg[k, Q]
@@ -374,14 +377,14 @@ def reduce_first(acc, leg, bar, log):
 
 
 @jit
-def need_of(leg, k):
+def need_of(leg: Floats, k: int) -> float:
     """What an increase takes: margin, or the price of spot, and the fee."""
     notional = abs(leg[k, O_INCREASE]) * size_at(leg[k, O_PRICE], leg[k, KIND] == INVERSE)
     return notional * ((1.0 if leg[k, KIND] == SPOT else 1.0 / leg[k, W_LEV]) + leg[k, O_FEE])
 
 
 @jit
-def scale_increases(acc, leg, bar, log):
+def scale_increases(acc: Floats, leg: Floats, bar: int, log: Floats) -> bool:
     """One factor for all increases, so that they fit together. False: there is none."""
     need, need_cash = 0.0, 0.0
     for k in range(len(leg)):
@@ -415,7 +418,7 @@ def scale_increases(acc, leg, bar, log):
 
 
 @jit
-def scale_one(acc, leg, k, bar, factor, log):
+def scale_one(acc: Floats, leg: Floats, k: int, bar: int, factor: float, log: Floats) -> None:
     before = leg[k, O_INCREASE]
     inc = lots(before * factor, leg[k, LOT])
     if inc == 0.0:
@@ -432,7 +435,7 @@ def scale_one(acc, leg, k, bar, factor, log):
 
 
 @jit
-def refuse_doomed(acc, leg, tie, bar, log):
+def refuse_doomed(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> None:
     """Increases that would be liquidated where they open."""
     balance = cross_balance(acc, leg, O_MARK)
     needed = cross_maintenance(acc, leg, tie, O_MARK)
@@ -468,13 +471,13 @@ def refuse_doomed(acc, leg, tie, bar, log):
 
 
 @jit
-def doom(acc, leg, k, bar, log):
+def doom(acc: Floats, leg: Floats, k: int, bar: int, log: Floats) -> None:
     leg[k, O_REFUSED] = 1.0
     drop(acc, leg, k, bar, WOULD_LIQUIDATE, leg[k, O_INCREASE], log)
 
 
 @jit
-def fill_increases(acc, leg, bar, log):
+def fill_increases(acc: Floats, leg: Floats, bar: int, log: Floats) -> None:
     for k in range(len(leg)):
         inc = leg[k, O_INCREASE]
         if leg[k, O_DQ] == 0.0 or inc == 0.0:

@@ -5,6 +5,8 @@ balance is at or below maintenance. 3. Else all of it: what is left is the fund'
 paid by the fund.
 """
 
+from __future__ import annotations
+
 import numpy as np
 
 from backtest.jit import jit
@@ -62,6 +64,7 @@ from backtest.kernel.layout import (
     W_Q,
     W_TARGET,
     WALLET,
+    Floats,
     Q,
 )
 from backtest.margin import CAP, bankruptcy_size, liquidation_size, maintenance, size_at, tier_of, value_at
@@ -82,7 +85,7 @@ REDUCTION_FILL = int(Why.REDUCTION)
 
 
 @jit
-def maintenance_of(acc, leg, tie, k, mark):
+def maintenance_of(acc: Floats, leg: Floats, tie: Floats, k: int, mark: float) -> float:
     """Maintenance of a leg at a mark; spot has none."""
     q = leg[k, Q]
     if q == 0.0 or leg[k, KIND] == SPOT:
@@ -92,7 +95,7 @@ def maintenance_of(acc, leg, tie, k, mark):
 
 
 @jit
-def unrealised(leg, k, mark):
+def unrealised(leg: Floats, k: int, mark: float) -> float:
     """Profit of a contract, value of spot."""
     q = leg[k, Q]
     if q == 0.0:
@@ -101,7 +104,7 @@ def unrealised(leg, k, mark):
 
 
 @jit
-def cross_balance(acc, leg, marks):
+def cross_balance(acc: Floats, leg: Floats, marks: int) -> float:
     total = acc[WALLET] - isolated_margins(leg)
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0:
@@ -111,7 +114,7 @@ def cross_balance(acc, leg, marks):
 
 
 @jit
-def cross_maintenance(acc, leg, tie, marks):
+def cross_maintenance(acc: Floats, leg: Floats, tie: Floats, marks: int) -> float:
     total = 0.0
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED:
@@ -120,14 +123,14 @@ def cross_maintenance(acc, leg, tie, marks):
 
 
 @jit
-def cross_breached(acc, leg, tie, marks):
+def cross_breached(acc: Floats, leg: Floats, tie: Floats, marks: int) -> bool:
     if no_cross_contract(leg):
         return False
     return cross_balance(acc, leg, marks) <= cross_maintenance(acc, leg, tie, marks)
 
 
 @jit
-def lone_balance(acc, leg, k):
+def lone_balance(acc: Floats, leg: Floats, k: int) -> float:
     """What stands behind a leg that is alone: its margin, or the cross wallet."""
     if leg[k, MODE] == ISOLATED:
         return leg[k, MARGIN]
@@ -135,7 +138,7 @@ def lone_balance(acc, leg, k):
 
 
 @jit
-def lone_breached(acc, leg, tie, k, mark):
+def lone_breached(acc: Floats, leg: Floats, tie: Floats, k: int, mark: float) -> bool:
     if leg[k, Q] == 0.0 or leg[k, KIND] == SPOT:
         return False
     balance = lone_balance(acc, leg, k) + unrealised(leg, k, mark)
@@ -143,7 +146,7 @@ def lone_breached(acc, leg, tie, k, mark):
 
 
 @jit
-def price_of(n, inverse):
+def price_of(n: float, inverse: bool) -> float:
     """The price at which one unit is worth n."""
     if not inverse:
         return n
@@ -151,7 +154,7 @@ def price_of(n, inverse):
 
 
 @jit
-def liquidation_mark(acc, leg, tie, k, mark):
+def liquidation_mark(acc: Floats, leg: Floats, tie: Floats, k: int, mark: float) -> float:
     """The mark that liquidates a leg that is alone, looked for from `mark`; NaN if there is none."""
     q = leg[k, Q]
     if q == 0.0 or leg[k, KIND] == SPOT:
@@ -175,7 +178,7 @@ SAME = 1e-12  # of a quantity without lots: the same
 
 
 @jit
-def still_to_do(leg, k, wanted):
+def still_to_do(leg: Floats, k: int, wanted: float) -> float:
     """From the position to what an order wants, in lots; never leaving less than a billionth of a lot."""
     q = leg[k, Q]
     if wanted == 0.0:
@@ -187,13 +190,13 @@ def still_to_do(leg, k, wanted):
 
 
 @jit
-def known_price(price, mark):
+def known_price(price: float, mark: float) -> float:
     """NaN for a level that no market will see."""
     return price if 1e-9 * mark < price < 1e9 * mark else np.nan
 
 
 @jit
-def cancel_orders(acc, leg, k, bar, why, log):
+def cancel_orders(acc: Floats, leg: Floats, k: int, bar: int, why: int, log: Floats) -> None:
     if leg[k, W_KIND] != 0.0:
         refuse(acc, k, bar, why, leg[k, W_TARGET], still_to_do(leg, k, leg[k, W_Q]), log)
         leg[k, W_KIND] = 0.0
@@ -215,7 +218,7 @@ def cancel_orders(acc, leg, k, bar, why, log):
 
 
 @jit
-def reduction_of(acc, leg, tie, k, bar, mark):
+def reduction_of(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, mark: float) -> float:
     """How much goes first; 0: no reduction, the position must go as a whole."""
     how = int(acc[REDUCTION])
     q = abs(leg[k, Q])
@@ -240,7 +243,21 @@ def reduction_of(acc, leg, tie, k, bar, mark):
 
 
 @jit
-def write_liquidation(acc, leg, k, bar, why, closed, mark, price, bankrupt, fee, insurance, loss, log):
+def write_liquidation(
+    acc: Floats,
+    leg: Floats,
+    k: int,
+    bar: int,
+    why: int,
+    closed: float,
+    mark: float,
+    price: float,
+    bankrupt: float,
+    fee: float,
+    insurance: float,
+    loss: float,
+    log: Floats,
+) -> None:
     acc[LIQUIDATIONS] += 1.0
     acc[LIQUIDATION_LOSS] += loss
     leg[k, LIQ_BAR] = bar
@@ -252,7 +269,7 @@ def write_liquidation(acc, leg, k, bar, why, closed, mark, price, bankrupt, fee,
 
 
 @jit
-def liquidate_leg(acc, leg, tie, k, bar, mark, log):
+def liquidate_leg(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, mark: float, log: Floats) -> None:
     """A leg that is alone, at a mark: an isolated one, or the only cross leg."""
     inverse = leg[k, KIND] == INVERSE
     isolated = leg[k, MODE] == ISOLATED
@@ -321,7 +338,7 @@ def liquidate_leg(acc, leg, tie, k, bar, mark, log):
 
 
 @jit
-def only_bankruptcy(acc, leg, k, mark):
+def only_bankruptcy(acc: Floats, leg: Floats, k: int, mark: float) -> float:
     """The price at which a cross account would have nothing left; NaN where other legs have a say in it."""
     for j in range(len(leg)):
         counts = leg[j, MODE] != ISOLATED and (leg[j, KIND] != SPOT or acc[COLLATERAL] > 0.0)
@@ -333,7 +350,18 @@ def only_bankruptcy(acc, leg, k, mark):
 
 
 @jit
-def close_at_mark(acc, leg, k, bar, why, closed, mark, left, bankrupt, log):
+def close_at_mark(
+    acc: Floats,
+    leg: Floats,
+    k: int,
+    bar: int,
+    why: int,
+    closed: float,
+    mark: float,
+    left: float,
+    bankrupt: float,
+    log: Floats,
+) -> float:
     """One leg, or a part of it, of a cross account in liquidation; what is left of the account then."""
     inverse = leg[k, KIND] == INVERSE
     price = price_with_cost(acc, leg, k, -closed, mark)
@@ -350,7 +378,7 @@ def close_at_mark(acc, leg, k, bar, why, closed, mark, left, bankrupt, log):
 
 
 @jit
-def largest_maintenance(acc, leg, tie, marks):
+def largest_maintenance(acc: Floats, leg: Floats, tie: Floats, marks: int) -> int:
     best, most = -1, -1.0
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
@@ -361,7 +389,7 @@ def largest_maintenance(acc, leg, tie, marks):
 
 
 @jit
-def liquidate_account(acc, leg, tie, bar, marks, log):
+def liquidate_account(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: int, log: Floats) -> None:
     """A cross account with several legs, at the marks of a column."""
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED:
@@ -393,7 +421,7 @@ def liquidate_account(acc, leg, tie, bar, marks, log):
 
 
 @jit
-def close_all(acc, leg, bar, marks, left, log):
+def close_all(acc: Floats, leg: Floats, bar: int, marks: int, left: float, log: Floats) -> float:
     bankrupt = np.nan
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
@@ -405,7 +433,7 @@ def close_all(acc, leg, bar, marks, left, log):
 
 
 @jit
-def settle_rest(acc, leg, bar, backstopped, log):
+def settle_rest(acc: Floats, leg: Floats, bar: int, backstopped: bool, log: Floats) -> None:
     """The cash that is left once no cross contract is: the fund's, the trader's, or missing."""
     rest = acc[WALLET] - isolated_margins(leg)
     if rest < 0.0 or ((acc[RESIDUAL] == TAKEOVER or backstopped) and rest > 0.0):

@@ -40,10 +40,10 @@ class Sets:
     def part(self, which: slice) -> Sets:
         return replace(
             self,
-            columns=self.columns,
-            parameters=self.parameters,
-            reserved=self.reserved,
-            warmup=self.warmup,
+            columns=self.columns[which],
+            parameters=self.parameters[which],
+            reserved=self.reserved[which],
+            warmup=self.warmup[which],
         )
 
 
@@ -336,5 +336,6 @@ def plain_walk() -> Callable[..., int]:
         flat = [np.asarray(a).reshape(-1) for a in given[7:]]
         return int(quiet(*given[:7], *flat))
 
-    one = own(drive.walk_set, call_quiet=call, address=lambda a: a)
-    return own(drive.walk_block, walk_set=one)  # type: ignore[no-any-return]
+    one = own(drive.walk_set, quietly=call, address=lambda a: a)
+    whole: Callable[..., int] = own(drive.walk_block, walk_set=one)
+    return whole

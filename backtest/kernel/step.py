@@ -1,5 +1,7 @@
 """One slow bar, in the order of docs/engine.md: everything that is not `decide`."""
 
+from __future__ import annotations
+
 import numpy as np
 
 from backtest.jit import inlined, jit
@@ -94,6 +96,9 @@ from backtest.kernel.layout import (
     W_Q,
     W_TARGET,
     WALLET,
+    Flags,
+    Floats,
+    Ints,
     Q,
 )
 from backtest.kernel.orders import FOREVER, NONE, RESTS, open_orders, take_due
@@ -125,7 +130,7 @@ NO_EVENT = -1
 
 
 @jit
-def load(leg, cols, present, at):
+def load(leg: Floats, cols: tuple[Floats, ...], present: Flags, at: int) -> None:
     """The bar `at` of every symbol."""
     for k in range(len(leg)):
         for c in range(PRICES):
@@ -134,7 +139,7 @@ def load(leg, cols, present, at):
 
 
 @jit
-def load_fine(leg, fine, present, at):
+def load_fine(leg: Floats, fine: tuple[Floats, ...], present: Flags, at: int) -> None:
     """A finer bar: its prices; volume and costs stay those of the bar that it is a part of."""
     for k in range(len(leg)):
         for c in range(8):
@@ -143,7 +148,7 @@ def load_fine(leg, fine, present, at):
 
 
 @jit
-def use_tables(leg, tables, i):
+def use_tables(leg: Floats, tables: Floats, i: int) -> None:
     """The tier tables in force from bar i on."""
     for k in range(len(leg)):
         at = int(leg[k, T_NEXT])
@@ -154,7 +159,7 @@ def use_tables(leg, tables, i):
 
 
 @jit
-def settle(acc, leg, k, bar, inside, rate, price, log):
+def settle(acc: Floats, leg: Floats, k: int, bar: int, inside: float, rate: float, price: float, log: Floats) -> None:
     """One funding settlement, paid by the position that is held now."""
     q = leg[k, Q]
     if q == 0.0 or leg[k, KIND] == SPOT:
@@ -172,7 +177,7 @@ def settle(acc, leg, k, bar, inside, rate, price, log):
 
 
 @jit
-def deleverage(acc, leg, k, bar, fraction, price, log):
+def deleverage(acc: Floats, leg: Floats, k: int, bar: int, fraction: float, price: float, log: Floats) -> None:
     """Auto-deleveraging: a part of a winning position is closed at the venue's price, without a fee."""
     q = leg[k, Q]
     if q * fraction <= 0.0 or leg[k, KIND] == SPOT:
@@ -185,7 +190,7 @@ def deleverage(acc, leg, k, bar, fraction, price, log):
 
 
 @jit
-def act(acc, leg, evs, bar, inside, fine, log):
+def act(acc: Floats, leg: Floats, evs: Floats, bar: int, inside: float, fine: int, log: Floats) -> None:
     """The next events of this place in time."""
     e = int(acc[EVENT])
     while e < len(evs) and evs[e, E_BAR] == bar and evs[e, E_INSIDE] == inside:
@@ -201,7 +206,7 @@ def act(acc, leg, evs, bar, inside, fine, log):
 
 
 @inlined
-def open_test(acc, leg, tie, bar, log):
+def open_test(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> None:
     """Step 2: margin at the mark opens. A gap is liquidated there."""
     for k in range(len(leg)):
         if leg[k, MODE] == ISOLATED and lone_breached(acc, leg, tie, k, leg[k, MARK_OPEN]):
@@ -210,7 +215,7 @@ def open_test(acc, leg, tie, bar, log):
 
 
 @jit
-def account_at(acc, leg, tie, bar, marks, log):
+def account_at(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: int, log: Floats) -> None:
     """The cross account at one joint state of the marks: those of a column."""
     if not cross_breached(acc, leg, tie, marks):
         return
@@ -229,7 +234,7 @@ def account_at(acc, leg, tie, bar, marks, log):
 
 
 @jit
-def nothing_open(acc, leg):
+def nothing_open(acc: Floats, leg: Floats) -> bool:
     if acc[QUEUED] > 0.0:
         return False
     for k in range(len(leg)):
@@ -240,9 +245,24 @@ def nothing_open(acc, leg):
 
 @inlined
 def slow_bar(
-    i, last, acc, leg, tie, tables, evs, cols, present, fine, fine_present, fine_first, day_end,
-    daily, log, spare_acc, spare_leg,
-):  # fmt: skip
+    i: int,
+    last: int,
+    acc: Floats,
+    leg: Floats,
+    tie: Floats,
+    tables: Floats,
+    evs: Floats,
+    cols: tuple[Floats, ...],
+    present: Flags,
+    fine: tuple[Floats, ...],
+    fine_present: Flags,
+    fine_first: Ints,
+    day_end: Flags,
+    daily: Floats,
+    log: Floats,
+    spare_acc: Floats,
+    spare_leg: Floats,
+) -> None:
     """Everything that happens in bar i up to its close."""
     load(leg, cols, present, i)
     for k in range(len(leg)):
@@ -265,8 +285,20 @@ def slow_bar(
 
 @inlined
 def move(
-    i, acc, leg, tie, evs, cols, present, fine, fine_present, fine_first, log, spare_acc, spare_leg,
-):  # fmt: skip
+    i: int,
+    acc: Floats,
+    leg: Floats,
+    tie: Floats,
+    evs: Floats,
+    cols: tuple[Floats, ...],
+    present: Flags,
+    fine: tuple[Floats, ...],
+    fine_present: Flags,
+    fine_first: Ints,
+    log: Floats,
+    spare_acc: Floats,
+    spare_leg: Floats,
+) -> None:
     """Steps 1 to 5, and what the close itself brings."""
     act(acc, leg, evs, i, 0.0, -1, log)
     open_test(acc, leg, tie, i, log)
@@ -293,7 +325,7 @@ def move(
 
 
 @inlined
-def at_close(i, acc, leg, tie, log):
+def at_close(i: int, acc: Floats, leg: Floats, tie: Floats, log: Floats) -> None:
     contracts = 0
     for k in range(len(leg)):
         if leg[k, W_KIND] == RESTS and leg[k, W_LAST] <= i:
@@ -321,7 +353,9 @@ def at_close(i, acc, leg, tie, log):
 
 
 @jit
-def finish(i, last, acc, leg, tie, day_over, daily, log):
+def finish(
+    i: int, last: int, acc: Floats, leg: Floats, tie: Floats, day_over: bool, daily: Floats, log: Floats
+) -> None:
     """Step 6: interest, equity, measures, ruin; and what the quiet bars after this one look at."""
     if day_over and acc[CASH_RATE] != 0.0:
         idle = max(0.0, acc[WALLET] - isolated_margins(leg))
@@ -346,7 +380,7 @@ def finish(i, last, acc, leg, tie, day_over, daily, log):
 
 
 @jit
-def measure_equity(acc, equity, i):
+def measure_equity(acc: Floats, equity: float, i: int) -> None:
     """Drawdown on bars: a peak lasts from its close to the close that reaches it again."""
     peak = acc[PEAK]
     if equity >= peak:
@@ -363,7 +397,7 @@ def measure_equity(acc, equity, i):
 
 
 @jit
-def arm(acc, leg, tie):
+def arm(acc: Floats, leg: Floats, tie: Floats) -> None:
     """What ends the quiet: levels of each leg; and what quiet bars reckon with."""
     acc[BUSY] = 0.0
     acc[NEXT_EXPIRY] = FOREVER
@@ -399,7 +433,7 @@ def arm(acc, leg, tie):
 
 
 @jit
-def arm_leg(acc, leg, tie, k, joint):
+def arm_leg(acc: Floats, leg: Floats, tie: Floats, k: int, joint: bool) -> None:
     q = leg[k, Q]
     mark = leg[k, MARK_CLOSE]
     if leg[k, KIND] != SPOT:
@@ -424,7 +458,7 @@ def arm_leg(acc, leg, tie, k, joint):
 
 
 @jit
-def tier_now(acc, leg, tie, k, mark):
+def tier_now(acc: Floats, leg: Floats, tie: Floats, k: int, mark: float) -> None:
     """Rate and bounds of the tier that the leg is in."""
     leg[k, RATE_NOW], leg[k, CUM_NOW] = acc[CLOSING_FEE], 0.0
     leg[k, N_LOW], leg[k, N_HIGH] = -1.0, np.inf
@@ -439,7 +473,7 @@ def tier_now(acc, leg, tie, k, mark):
 
 
 @jit
-def measure_marks(acc, leg, tie):
+def measure_marks(acc: Floats, leg: Floats, tie: Floats) -> None:
     """Margin ratio, exposure and distance to liquidation at this close."""
     ratio, distance, gross, net = 0.0, acc[DISTANCE], 0.0, 0.0
     equity = acc[EQUITY]
@@ -480,7 +514,7 @@ def measure_marks(acc, leg, tie):
 
 
 @jit
-def ratio_of(needed, balance):
+def ratio_of(needed: float, balance: float) -> float:
     if balance > 0.0:
         return needed / balance
     return np.inf if needed > 0.0 else 0.0

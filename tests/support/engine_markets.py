@@ -439,21 +439,25 @@ def merged(fine: Floats, steps: int) -> Floats:
 # ---- comparing -----------------------------------------------------------------------------------
 
 AMOUNTS = {"amount", "wallet", "fee", "profit", "slippage", "insurance", "loss"}
+QUANTITIES = {"quantity", "position"}
 TABLES = ("ledger", "fills", "liquidations", "fundings", "refused")
 
 
 def differences(a: Run, b: Run, prepared: Prepared, tolerance: float = 1e-9) -> list[str]:
     """What differs, in words; nothing: the runs are the same. Amounts are compared on the scale of the equity."""
     scale = prepared.equity
+    largest = [np.abs(a.fills["position"][a.fills["symbol"] == j]).max(initial=0.0) for j in range(prepared.k)]
     found = []
     for name in TABLES:
         one, two = (rows(getattr(run, name), name, scale, tolerance) for run in (a, b))
-        found += different_rows(name, one, two, scale, tolerance)
+        found += different_rows(name, one, two, scale, np.array(largest), tolerance)
     for name, series in a.series.items():
         here = scale if name in ("equity", "wallet") else 1.0
         found += different_arrays(name, series, b.series[name], here, tolerance)
     for name, series in a.leg_series.items():
-        found += different_arrays(name, series, b.leg_series[name], 0.0, tolerance)
+        one, two = sizes(prepared, name, series), sizes(prepared, name, b.leg_series[name])
+        here = {"position": np.array(largest), "liquidation_price": sizes(prepared, name, prepared.bars.mark_close)}
+        found += different_arrays(name, one, two, here.get(name, 0.0), tolerance)
     found += different_arrays("margin_distance", a.margin_distance, b.margin_distance, 1.0, tolerance)
     for name in ("scaled", "ambiguous", "skipped", "ruined_bar"):
         one, two = getattr(a, name), getattr(b, name)
@@ -466,10 +470,15 @@ def rows(table: Any, name: str, scale: float, tolerance: float) -> Any:
     return table[np.abs(table["amount"]) > tolerance * scale] if name == "ledger" else table
 
 
-def different_rows(name: str, a: Any, b: Any, scale: float, tolerance: float) -> list[str]:
+def sizes(prepared: Prepared, name: str, prices: Any) -> Any:
+    """Levels as sizes of the contract: that of an inverse short may be at ten thousand times the price."""
+    return 1.0 / prices if name == "liquidation_price" and INVERSE in prepared.contracts.kind else prices
+
+
+def different_rows(name: str, a: Any, b: Any, scale: float, largest: Floats, tolerance: float) -> list[str]:
     for number, (one, two) in enumerate(zip(a, b, strict=False)):
         for column in a.dtype.names:
-            here = scale if column in AMOUNTS else 0.0
+            here = scale if column in AMOUNTS else largest[one["symbol"]] if column in QUANTITIES else 0.0
             if not close(np.array(one[column]), np.array(two[column]), here, tolerance).all():
                 return [f"{name}[{number}].{column}:\n  {shown(one)}\n  {shown(two)}"]
     if len(a) != len(b):
@@ -482,14 +491,14 @@ def shown(row: Any) -> str:
     return ", ".join(f"{name}={row[name].item()!r}" for name in row.dtype.names)
 
 
-def different_arrays(name: str, a: Any, b: Any, scale: float, tolerance: float) -> list[str]:
+def different_arrays(name: str, a: Any, b: Any, scale: Any, tolerance: float) -> list[str]:
     if a.shape != b.shape:
         return [f"{name}: shapes {a.shape} and {b.shape}"]
     bad = np.argwhere(~close(a, b, scale, tolerance))
     return [f"{name}{bad[0].tolist()}: {a[tuple(bad[0])]!r} and {b[tuple(bad[0])]!r}"] if len(bad) else []
 
 
-def close(a: Any, b: Any, scale: float, tolerance: float) -> Any:
+def close(a: Any, b: Any, scale: Any, tolerance: float) -> Any:
     with np.errstate(invalid="ignore"):
         near = np.abs(a - b) <= tolerance * np.maximum(np.maximum(np.abs(a), np.abs(b)), scale)
     return near | (a == b) | (np.isnan(a) & np.isnan(b))
