@@ -85,8 +85,10 @@ DONE, MORE_ROOM, BAD = 0, 1, 2
 
 
 @intrinsic
-def call_quiet(typingctx: Any, address: Any, r: Any, end: Any, base: Any, width: Any, symbols: Any, inverse: Any,
-               stride: Any, bars: Any, features: Any, columns: Any, parameters: Any, leg: Any, acc: Any, work: Any) -> Any:  # fmt: skip
+def call_quiet(
+    typingctx: Any, address: Any, r: Any, end: Any, base: Any, width: Any, symbols: Any, inverse: Any, stride: Any,
+    bars: Any, features: Any, columns: Any, parameters: Any, leg: Any, acc: Any, work: Any,
+) -> Any:  # fmt: skip
     """Call a quiet loop by its address; arrays are given as addresses too."""
     signature = types.int64(*([types.int64] * 15))
 
@@ -138,7 +140,7 @@ def gather(
     cols: tuple[Floats, ...],
     screen: tuple[Floats, ...],
     present: Flags,
-    inverse: bool,
+    leg: Floats,
     features: Floats,
 ) -> None:
     """Hot rows and features of one block of bars, side by side."""
@@ -153,7 +155,7 @@ def gather(
             hot[b + H_LOW] = screen[2][i, k]
             hot[b + H_HIGH] = screen[3][i, k]
             mark = cols[7][i, k]
-            hot[b + H_VALUE] = -1.0 / mark if inverse else mark
+            hot[b + H_VALUE] = -1.0 / mark if leg[k, KIND] == INVERSE else mark
             hot[b + H_MARK] = mark
             hot[b + H_CLOSE] = cols[3][i, k]
             hot[b + H_PRESENT] = 1.0 if present[i, k] else 0.0
@@ -384,7 +386,7 @@ def walk_block(
     distances: Floats,
 ) -> int:
     """Every set over one block of bars. What it returns is the status of the first set that stopped early."""
-    gather(hot, hot_rows, base, stop - base, cols, screen, present, leg[0, 0, KIND] == INVERSE, features)
+    gather(hot, hot_rows, base, stop - base, cols, screen, present, leg[0], features)
     for s in range(len(acc)):
         status = walk_set(
             quiet, base, stop, last, at[s], acc[s], leg[s], tie, tables, evs, cols, present, fine, fine_present,

@@ -145,7 +145,7 @@ def next_level(
     trades = leg[k, PRESENT] != 0.0
     if q * side < 0.0:
         if lone and leg[k, KIND] != SPOT:
-            at = liquidation_mark(acc, leg, tie, k, leg[k, MARK_OPEN] * (1.0 + side * place))
+            at = liquidation_mark(acc, leg, tie, k, mark_at(leg, k, side, place))
             d = max(place, side * (at - leg[k, MARK_OPEN]) / leg[k, MARK_OPEN])
             if at == at and d <= mark:
                 what, nearest, level = LIQUIDATE, d, at
@@ -170,6 +170,13 @@ def next_level(
 def at_place(level: float, opened: float, side: float, d: float) -> float:
     """The level itself where it lies at `d`; the price at `d` where the level lies before it."""
     return level if side * (level - opened) / opened >= d else opened * (1.0 + side * d)
+
+
+@jit
+def mark_at(leg: Floats, k: int, side: float, place: float) -> float:
+    """The mark at a place; it never was beyond its extreme."""
+    mark = leg[k, MARK_OPEN] * (1.0 + side * place)
+    return max(mark, leg[k, MARK_LOW]) if side < 0.0 else min(mark, leg[k, MARK_HIGH])
 
 
 @jit
@@ -208,7 +215,7 @@ def walk(
             liquidate_leg(acc, leg, tie, k, bar, mark, log)
         elif what == LIMITED:
             before = leg[k, FILLED]
-            mark = leg[k, MARK_OPEN] * (1.0 + side * d)
+            mark = mark_at(leg, k, side, d)
             fill_limit(acc, leg, tie, k, bar, mark, log)
             limit_too = leg[k, FILLED] != before
         else:

@@ -392,7 +392,7 @@ SEVERAL_BAR = """
             if part != 0.0:
                 worst_value = mark_low if q > 0.0 else mark_high
                 largest = mark_high
-                if inverse != 0:
+                if value < 0.0:
                     worst_value = -1.0 / worst_value
                     largest = 1.0 / mark_low
                 stressed += part * q * (worst_value - work[w + 2])

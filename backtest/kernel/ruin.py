@@ -173,6 +173,7 @@ def liquidation_mark(acc: Floats, leg: Floats, tie: Floats, k: int, mark: float)
     return known_price(price_of(n, inverse), mark)
 
 
+WORTHWHILE = 0.99  # a reduction that leaves more than this is none
 EMPTY = 1e-9  # of the starting equity: nothing is left
 SAME = 1e-12  # of a quantity without lots: the same
 
@@ -237,7 +238,12 @@ def reduction_of(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, mark: 
         row = tier_of(tie, first, int(leg[k, T_COUNT]), q * n)
         if row - first < down:
             return 0.0
-        kept = tie[row - down, CAP] / n
+        row -= down
+        while row > first and tie[row, CAP] / n > WORTHWHILE * q:
+            row -= 1
+        kept = tie[row, CAP] / n
+        if kept > WORTHWHILE * q:
+            return 0.0
     kept = lots(min(kept, q), leg[k, LOT])
     return q - kept if kept > 0.0 else 0.0
 

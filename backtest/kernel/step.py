@@ -326,7 +326,6 @@ def move(
 
 @inlined
 def at_close(i: int, acc: Floats, leg: Floats, tie: Floats, log: Floats) -> None:
-    contracts = 0
     for k in range(len(leg)):
         if leg[k, W_KIND] == RESTS and leg[k, W_LAST] <= i:
             refuse(acc, k, i, EXPIRED, leg[k, W_TARGET], still_to_do(leg, k, leg[k, W_Q]), log)
@@ -339,10 +338,7 @@ def at_close(i: int, acc: Floats, leg: Floats, tie: Floats, log: Floats) -> None
                     acc[BAR_HOURS], log,
                 )  # fmt: skip
             cancel_orders(acc, leg, k, i, DELISTED_ORDER, log)
-        if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0 and (leg[k, KIND] != SPOT or acc[COLLATERAL] > 0.0):
-            contracts += 1
-    if contracts >= 2:
-        account_at(acc, leg, tie, i, MARK_CLOSE, log)
+    account_at(acc, leg, tie, i, MARK_CLOSE, log)
     for k in range(len(leg)):
         if leg[k, PRESENT] == 0.0:
             continue
