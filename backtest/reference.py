@@ -27,8 +27,7 @@ import numpy as np
 
 from backtest.prepare import ADL_EVENT, FUNDING_EVENT, Decisions, Prepared
 from backtest.records import SERIES, Cash, Refusal, Run, Why
-from backtest.reference_orders import TOLERANCE
-from backtest.reference_parts import Candle, Leg, Order, candles, sign, written
+from backtest.reference_parts import TOLERANCE, Candle, Leg, Order, candles, sign, written
 from backtest.reference_walk import Walk
 from backtest.strategy import HOLD
 from data.errors import BadInput

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from itertools import pairwise
 
 from backtest.prepare import INVERSE
-from backtest.reference_parts import Leg, Tiers
+from backtest.reference_parts import EDGE, Leg, Tiers
 
 NEAR_ZERO = 1e-9  # a level this close to zero, relative to the mark, is none
+AFTER = 1e-13  # this far behind a boundary, the next tier holds
 
 
 def first_breach(leg: Leg, cash: float, mark: float, tiers: Tiers) -> float | None:
@@ -39,7 +41,7 @@ def first_breach(leg: Leg, cash: float, mark: float, tiers: Tiers) -> float | No
         return mark
     pieces = _falling(tiers, start, here) if slope > 0.0 else _rising(tiers, start, here)
     for tier, near, far in pieces:
-        if near != here and surplus(near, tier) <= 0.0:  # maintenance jumps at the boundary
+        if tier != start and surplus(near, tier) <= 0.0:  # maintenance jumps at the boundary
             return _level(leg, near / held, mark)
         rate, deduction = tiers.line(tier)
         if far == math.inf or surplus(far, tier) <= 0.0:
@@ -88,18 +90,22 @@ def first_joint_breach(
         start, end = ways[leg.symbol]
         return start + w * (end - start)
 
-    def surplus(w: float, pieces: Sequence[tuple[float, float]]) -> float:
+    def pieces(w: float) -> list[tuple[float, float]]:
+        """The tiers that hold at a place, as lines."""
+        return [tiers.line(tiers.index(leg.notional(at(leg, w)))) for leg, tiers in legs]
+
+    def surplus(w: float, lines: Sequence[tuple[float, float]]) -> float:
         total = cash + weight * sum(leg.quantity * at(leg, w) for leg in spot)
-        for (leg, _), (rate, deduction) in zip(legs, pieces, strict=True):
+        for (leg, _), (rate, deduction) in zip(legs, lines, strict=True):
             mark = at(leg, w)
             total += leg.unrealised(mark) - (leg.notional(mark) * rate - deduction)
         return total
 
+    if surplus(since, pieces(since)) <= 0.0:
+        return since
     edges = sorted({since, 1.0, *(w for leg, tiers in legs for w in _crossings(leg, tiers, ways[leg.symbol], since))})
     for near, far in pairwise(edges):
-        middle = 0.5 * (near + far)
-        pieces = [tiers.line(tiers.index(leg.notional(at(leg, middle)))) for leg, tiers in legs]
-        found = _first_below(near, far, lambda w, pieces=pieces: surplus(w, pieces))  # type: ignore[misc]
+        found = _first_below(near, far, partial(surplus, lines=pieces(0.5 * (near + far))))
         if found is not None:
             return found
     return 1.0
@@ -109,7 +115,7 @@ def _crossings(leg: Leg, tiers: Tiers, way: tuple[float, float], since: float) -
     """Where on its way a leg's notional meets a boundary of its tiers."""
     start, end = way
     for row in tiers.rows[:-1]:
-        edge = row.cap / abs(leg.quantity)
+        edge = row.cap * (1.0 + EDGE) / abs(leg.quantity)
         price = 1.0 / edge if leg.kind == INVERSE else edge
         if start != end and since < (w := (price - start) / (end - start)) < 1.0:
             yield w
@@ -118,7 +124,7 @@ def _crossings(leg: Leg, tiers: Tiers, way: tuple[float, float], since: float) -
 def _first_below(near: float, far: float, surplus: Callable[[float], float], steps: int = 16) -> float | None:
     """The first place from near to far where the surplus is at or below 0: small steps, then halving."""
     if surplus(near) <= 0.0:
-        return near
+        return near + AFTER * (far - near)
     good = near
     for step in range(1, steps + 1):
         bad = far if step == steps else near + (far - near) * step / steps

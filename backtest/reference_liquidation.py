@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from backtest.prepare import REDUCE_FRACTION, REDUCE_NONE, REDUCE_TWO_TIERS, TAKEOVER
 from backtest.records import Cash, Refusal, Why
 from backtest.reference_account import Account
-from backtest.reference_parts import Leg, lots
+from backtest.reference_parts import TOLERANCE, Leg, lots
+
+WORTHWHILE = 0.99  # a reduction that leaves more than this of the position goes a tier further
 
 
 @dataclass
@@ -54,18 +56,17 @@ class Liquidation(Account):
     def next_step(self, account: int | None, marks: Sequence[float]) -> dict[int, float]:
         """Which legs are closed, down to which quantity."""
         every = dict.fromkeys((leg.symbol for leg in self.members(account)), 0.0)
+        if self.rules.reduction == REDUCE_NONE:
+            return every
         leg = max(self.members(account), key=lambda leg: self.maintenance_of(leg, marks))
-        kept = self.kept_by_reduction(leg, marks[leg.symbol])
-        if kept > 0.0:
-            reduction = {leg.symbol: math.copysign(kept, leg.quantity)}
-            return reduction if self.survives(reduction, account, marks) else every
-        return every if self.rules.reduction == REDUCE_NONE else {leg.symbol: 0.0}
+        first = {leg.symbol: math.copysign(self.kept_by_reduction(leg, marks[leg.symbol]), leg.quantity)}
+        return first if self.survives(first, account, marks) else every
 
-    def survives(self, reduction: dict[int, float], account: int | None, marks: Sequence[float]) -> bool:
-        """Whether the cost of a reduction leaves anything."""
+    def survives(self, step: dict[int, float], account: int | None, marks: Sequence[float]) -> bool:
+        """Whether the cost of this step leaves anything to those that are still open."""
         after = self.fork()
-        after.force(reduction, account, marks)
-        return after.balance(account, marks) > 0.0
+        after.force(step, account, marks)
+        return after.balance(account, marks) > TOLERANCE * self.rules.equity
 
     def cancel_liquidated(self, account: int | None) -> None:
         for leg in self.legs:
@@ -80,35 +81,38 @@ class Liquidation(Account):
                 kept = abs(leg.quantity) * (1.0 - self.rules.reduction_fraction)
         elif self.rules.reduction != REDUCE_NONE:
             lower = tiers.index(notional) - (2 if self.rules.reduction == REDUCE_TWO_TIERS else 1)
+            while lower >= 0 and tiers.rows[lower].cap > WORTHWHILE * notional:
+                lower -= 1
             kept = tiers.rows[lower].cap / leg.size(mark) if lower >= 0 else 0.0
         kept = lots(kept, leg.lot)
         return kept if kept < abs(leg.quantity) else 0.0
 
     def force(self, closing: dict[int, float], account: int | None, marks: Sequence[float]) -> None:
-        """Closes legs down to what is kept of them: profits first, then fees, then what is left of the account."""
+        """Closes legs down to what is kept of them. Fees are paid out of what all of it left."""
         legs = [(self.legs[symbol], kept) for symbol, kept in closing.items()]
         taken = [Forced(leg, leg.quantity - kept, self.bankruptcy_price(leg, account)) for leg, kept in legs]
         why = Why.REDUCTION if any(closing.values()) else Why.LIQUIDATION
         for fill in taken:
-            self.forced_fill(fill, account, marks[fill.leg.symbol])
+            self.forced_fill(fill, marks[fill.leg.symbol])
+        left = self.balance(account, marks) + sum((fill.profit for fill in taken), 0.0)
         for fill in taken:
-            leg = fill.leg
-            wanted = self.rules.liquidation_fee * abs(fill.quantity) * leg.size(fill.price)
-            fill.fee = min(wanted, max(0.0, self.balance(account, marks)))
-            self.pay_from(account, Cash.LIQUIDATION_FEE, leg.symbol, -fill.fee)
+            wanted = self.rules.liquidation_fee * abs(fill.quantity) * fill.leg.size(fill.price)
+            fill.fee = min(wanted, max(0.0, left))
+            left -= fill.fee
+            self.pay_from(account, Cash.FILL, fill.leg.symbol, fill.profit)
+            self.pay_from(account, Cash.LIQUIDATION_FEE, fill.leg.symbol, -fill.fee)
         if not self.members(account):
             taken[-1].insurance = self.settle_rest(account, taken[-1].leg.symbol)
         for fill in taken:
             self.write_forced(fill, why, marks[fill.leg.symbol])
 
-    def forced_fill(self, fill: Forced, account: int | None, mark: float) -> None:
+    def forced_fill(self, fill: Forced, mark: float) -> None:
         leg, margin = fill.leg, fill.leg.margin
         fill.price = self.taken_at(leg, -fill.quantity, mark)
         fill.profit = fill.quantity * (leg.value(fill.price) - leg.v_entry)
         leg.move(-fill.quantity)
         leg.margin = margin  # it answers for what is closed
         leg.last_liquidation, leg.reduced = self.bar, True
-        self.pay_from(account, Cash.FILL, leg.symbol, fill.profit)
 
     def pay_from(self, account: int | None, kind: Cash, symbol: int, amount: float) -> None:
         if account is not None:

@@ -19,9 +19,7 @@ from dataclasses import dataclass
 from backtest.prepare import REJECT
 from backtest.records import Cash, Refusal, Why
 from backtest.reference_liquidation import Liquidation
-from backtest.reference_parts import DUST, Leg, Order, lots, sign
-
-TOLERANCE = 1e-9
+from backtest.reference_parts import DUST, TOLERANCE, Leg, Order, lots, sign
 
 
 @dataclass
@@ -176,7 +174,7 @@ class Orders(Liquidation):
             intent = by_symbol.get(leg.symbol)
             if intent is not None and not intent.refused:
                 self.refuse_intent(intent, Refusal.PAIR)
-            elif leg.working is not None and leg.symbol not in acting and self.now[leg.symbol].present:
+            elif leg.working is not None and leg.symbol not in acting:
                 self.refuse_order(leg, leg.working, Refusal.PAIR, self.remaining(leg, leg.working))
                 leg.working = None
         return [intent for intent in intents if not intent.refused]

@@ -21,6 +21,7 @@ import numpy as np
 from backtest.prepare import INVERSE, ISOLATED, SPOT, Bars, Prepared
 from backtest.records import FILL, FUNDING, LEDGER, LIQUIDATION, REFUSED, Cash, Refusal, Run
 
+TOLERANCE = 1e-9  # what counts as equal where two amounts of the account are compared
 EDGE = 1e-9  # a notional this much (relative) above a boundary is still in the lower tier
 NEAR_ZERO = 1e-9  # a level this close to zero, relative to the mark, is none
 DUST = 1e-9  # of a lot

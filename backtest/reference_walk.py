@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from backtest.prepare import CLOSE, JOINT
 from backtest.records import Why
 from backtest.reference_breach import first_joint_breach
-from backtest.reference_orders import TOLERANCE, Intent, Orders
-from backtest.reference_parts import DOWN, UP, Leg, Order, sign
+from backtest.reference_orders import Intent, Orders
+from backtest.reference_parts import DOWN, TOLERANCE, UP, Leg, Order, sign
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ from engine_loop import Loop
 
 from backtest.costs import Costs
 from backtest.strategy import Strategy
+from data.clock import HOUR
 from data.market import Market
 
 HERE = Path(__file__).resolve().parent
@@ -46,6 +48,7 @@ COLUMNS = (80, 72, 64, 48, 32, 16)
 SWEEP_BARS, SWEEP_SETS = 500_000, 256
 MONTH = 30 * case.DAY_BARS
 EXACT = 1e-9
+COSTS = Costs.impact()
 
 Table = list[tuple[str, str]]
 
@@ -62,13 +65,10 @@ def median_of(rounds: int, work: Callable[[], object]) -> float:
     return statistics.median(seconds(work) for _ in range(rounds))
 
 
-def measure(market: Market, sets: Sequence[Strategy], threads: int = 2, mode: str = "isolated") -> Any:
-    from dataclasses import replace
-
+def measure(market: Market, sets: Sequence[Strategy], threads: int = 2) -> Any:
     from backtest import engine
 
-    account = replace(case.ACCOUNT, mode=mode)
-    return engine.measure(market, sets, venue=case.VENUE, account=account, costs=Costs.impact(), threads=threads)
+    return engine.measure(market, sets, venue=case.VENUE, account=case.ACCOUNT, costs=COSTS, threads=threads)
 
 
 # ---- 1. sweep ------------------------------------------------------------------------------------
@@ -135,7 +135,10 @@ def peer_python(folder: Path) -> str:
     """An environment with vectorbt and its Rust engine; this one if there is no network."""
     here = folder / "peer"
     python = here / "bin" / "python"
-    steps = ([sys.executable, "-m", "venv", str(here)], [str(python), "-m", "pip", "install", "-q", "vectorbt[rust]==1.2.*"])
+    steps = (
+        [sys.executable, "-m", "venv", str(here)],
+        [str(python), "-m", "pip", "install", "-q", "vectorbt[rust]==1.2.*"],
+    )
     done = all(subprocess.run(step, capture_output=True, check=False).returncode == 0 for step in steps)
     return str(python) if done else sys.executable
 
@@ -169,7 +172,10 @@ def memory(folder: Path, market: Market) -> Table:
         peaks[sets] = peak - imports
         market_mib = held - imports
     return [
-        ("peak memory above the imports, 256 sets", f"{peaks[256]:.0f} MiB, the market's {market_mib:.0f} MiB included (bar 150)"),
+        (
+            "peak memory above the imports, 256 sets",
+            f"{peaks[256]:.0f} MiB, the market's {market_mib:.0f} MiB included (bar 150)",
+        ),
         ("the same, 64 sets", f"{peaks[64]:.0f} MiB"),
     ]
 
@@ -177,8 +183,92 @@ def memory(folder: Path, market: Market) -> Table:
 # ---- 2. loop -------------------------------------------------------------------------------------
 
 
+class Walk:
+    """The loops on prepared arrays: what `measure` does, without features and tables."""
+
+    def __init__(self, market: Market, sets: Sequence[Strategy], mode: str = "isolated") -> None:
+        from backtest import engine
+        from backtest.kernel import run
+        from backtest.prepare import prepare
+
+        self.prepared = prepare(market, case.VENUE, replace(case.ACCOUNT, mode=mode), COSTS)[0]
+        self.job = engine._job(market, sets, several=len(market.symbols) > 1, jit=True, warmup=None)
+        self.stage = run.stage(self.prepared, market.interval / HOUR, 0)
+        self._run, self._finish, self._interval = run, engine.measured, market.interval
+
+    def __call__(self) -> Any:
+        state = self._run.begin(self.stage, self.job.sets, keep=False)
+        self._run.walk(self.stage, self.job.sets, self.job.loop, state)
+        return self._finish(self.stage, state, self._interval, self.prepared.n)
+
+
 def bench_loop(folder: Path, rounds: int) -> Table:
-    raise NotImplementedError
+    market, sets = case.market(SWEEP_BARS), case.parameter_sets(64)
+    walk = Walk(market, sets)
+    pointer, inline = (Loop(walk.prepared, folder, inline=inline) for inline in (False, True))
+    made = {s.window: s.features(market.features_view()) for s in sets}
+    given = sets, [made[s.window] for s in sets], [market.bars(s.window) for s in sets]
+    works: dict[str, Callable[[], Any]] = {
+        "ours": walk,
+        "pointer": lambda: pointer.run(*given),
+        "inline": lambda: inline.run(*given),
+    }
+    apart = max(differences(market, walk(), c.run(*given), c.daily) for c in (pointer, inline))
+    ns = {name: taken * 1e9 / (SWEEP_BARS * len(sets)) for name, taken in in_turn(2 * rounds, works).items()}
+    return [
+        ("C, `decide` through a pointer", f"{ns['pointer']:.2f} ns a bar and set"),
+        ("C, `decide` compiled into it", f"{ns['inline']:.2f} ns"),
+        (
+            "ours",
+            f"{ns['ours']:.2f} ns = {ns['ours'] / ns['pointer']:.2f}x the first (bar 1.2x), {ns['ours'] / ns['inline']:.2f}x the second",
+        ),
+        (
+            "largest relative difference of their results",
+            f"{apart:.1g} (bar 1e-9), {len(SAME) + 7} measures of {len(sets)} sets",
+        ),
+    ]
+
+
+SAME: dict[str, Callable[[Any, Market], float]] = {
+    "total_return": lambda row, market: row.now / case.ACCOUNT.equity - 1.0,
+    "max_drawdown": lambda row, market: row.drawdown,
+    "max_drawdown_days": lambda row, market: row.longest_drawdown / case.DAY_BARS,
+    "time_under_water": lambda row, market: 1.0 - row.at_peak / len(market),
+    "time_in_market": lambda row, market: row.in_market / len(market),
+    "exposure": lambda row, market: row.exposure / row.days,
+    "trades": lambda row, market: row.trades,
+    "win_rate": lambda row, market: row.wins / row.trades,
+    "profit_factor": lambda row, market: row.gained / row.lost,
+    "avg_holding_hours": lambda row, market: row.held / 60.0 / row.trades,
+    "fees": lambda row, market: row.fees,
+    "funding": lambda row, market: row.funding,
+    "slippage": lambda row, market: row.slippage,
+    "liquidations": lambda row, market: row.liquidations,
+    "liquidation_loss": lambda row, market: row.liquidation_loss,
+    "bad_debt": lambda row, market: row.bad_debt,
+    "min_margin_distance": lambda row, market: row.distance,
+    "refused": lambda row, market: row.refused,
+    "scaled": lambda row, market: row.scaled,
+}
+"""What the C loop finds, as our measures. Those of daily returns are made of its equity by day."""
+
+
+def differences(market: Market, ours: Any, rows: Sequence[Any], daily: Any) -> float:
+    """The largest relative difference, after making sure that it is small."""
+    from backtest.metrics import NAMES, from_daily
+
+    worst = 0.0
+    for number, row in enumerate(rows):
+        found = {name: formula(row, market) for name, formula in SAME.items()}
+        names = ("volatility", "sharpe", "sortino", "var_95", "es_95", "skew", "kurtosis")
+        found |= dict(zip(names, from_daily(daily[number], case.ACCOUNT.equity), strict=True))
+        for name, value in found.items():
+            mine = ours[number, NAMES.index(name)]
+            apart = abs(mine - value) / max(abs(value), 1.0)
+            if not apart <= EXACT:
+                raise SystemExit(f"set {number}: {name} is {mine!r}, and {value!r} in C")
+            worst = max(worst, apart)
+    return worst
 
 
 # ---- 3. single -----------------------------------------------------------------------------------
@@ -251,7 +341,11 @@ def fresh(code: str, *words: str) -> str:
     """What a new interpreter prints that runs this."""
     path = os.pathsep.join([str(HERE), str(HERE.parent), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, "-c", code, *words], capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": path}
+        [sys.executable, "-c", code, *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path},
     )
     if done.returncode:
         raise SystemExit(f"a fresh process failed:\n{done.stderr}")
@@ -262,7 +356,55 @@ def fresh(code: str, *words: str) -> str:
 
 
 def bench_scale(rounds: int) -> Table:
-    raise NotImplementedError
+    rows: Table = []
+    base = Walk(case.market(SWEEP_BARS // 10), case.parameter_sets(48))
+    more_bars = Walk(case.market(SWEEP_BARS), case.parameter_sets(48))
+    more_sets = Walk(case.market(SWEEP_BARS // 10), case.parameter_sets(480))
+    times = in_turn(rounds, {"base": base, "bars": more_bars, "sets": more_sets})
+    rows.append(
+        ("ten times the bars (48 sets, 50,000 bars)", f"{times['bars'] / times['base']:.1f}x the time (bar 8x to 12x)")
+    )
+    rows.append(("ten times the sets", f"{times['sets'] / times['base']:.1f}x (bar 8x to 12x)"))
+    return rows + collateral(rounds)
+
+
+def collateral(rounds: int) -> Table:
+    """50 symbols against one by itself: sets that trade a few hundred times a month in all, then ten times as often."""
+    from backtest.metrics import NAMES
+
+    rows: Table = []
+    one, fifty = case.market(50_000), case.market(50_000, symbols=50)
+    for seldom in (True, False):
+        for count, bar in ((48, 1.5), (4, 2.2)):
+            alone = Walk(one, portfolio(count, 2.0, seldom))
+            together = Walk(fifty, portfolio(count, 2.0 / 50, seldom), mode="cross")
+            times = in_turn(rounds, {"alone": alone, "together": together})
+            each, scale = times["together"] / 50, 1e9 / (50_000 * count)
+            trades = together()[:, NAMES.index("trades")].mean() * MONTH / 50_000
+            ratio = f"{each / times['alone']:.2f}x one symbol alone" + (f" (bar {bar}x)" if seldom else "")
+            rows.append(
+                (
+                    f"50 symbols, one collateral, 50,000 bars, {count} sets at a time, {trades:,.0f} trades a month and set",
+                    f"{each * scale:.2f} ns a bar, set and symbol = {ratio}",
+                )
+            )
+    return rows
+
+
+def portfolio(count: int, leverage: float, seldom: bool) -> list[Strategy]:
+    sets = case.parameter_sets(count, leverage=leverage)
+    return [s.replace(window="3d", entry_z=s.entry_z + 1.0) for s in sets] if seldom else sets
+
+
+def in_turn(rounds: int, works: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Medians of warm calls, one of each in turn, so that a slow minute of the machine is everyone's."""
+    times: dict[str, list[float]] = {name: [] for name in works}
+    for number in range(rounds + 1):
+        for name, work in works.items():
+            taken = seconds(work)
+            if number:
+                times[name].append(taken)
+    return {name: statistics.median(taken) for name, taken in times.items()}
 
 
 # ---- tables --------------------------------------------------------------------------------------

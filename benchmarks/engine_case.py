@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -78,22 +77,18 @@ class Fade(Strategy):
 
 
 def parameter_sets(count: int = 256, leverage: float = 2.0) -> list[Strategy]:
-    """4 windows x 8 entries x 4 exits x 2 stops, shuffled so that the first few are as mixed as all; more: other profits."""
-    grid = list(
-        product(
-            ("4h", "8h", "1d", "3d"), (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5), (0.0625, 0.25, 0.5, 0.75), (0.02, 0.06)
-        )
-    )
+    """4 windows x 8 entries x 4 exits x 2 stops, shuffled so that a few are as mixed as all; beyond 256: other profits."""
+    windows = ("4h", "8h", "1d", "3d")
+    entries, exits, stops = (1.5, 1.75, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5), (0.0625, 0.25, 0.5, 0.75), (0.02, 0.06)
+    grid = list(product(windows, entries, exits, stops))
     sets: list[Strategy] = []
     for j in range(count):
-        again, place = divmod(97 * j, len(grid))
-        window, entry_z, exit_z, stop = grid[place]
-        sets.append(
-            Fade(
-                window=window, entry_z=entry_z, exit_z=exit_z, stop_loss=stop, leverage=leverage,
-                take_profit=0.04 + 0.0005 * (again // 97),
-            )  # fmt: skip
+        window, entry_z, exit_z, stop = grid[97 * j % len(grid)]
+        profit = 0.04 + 0.0005 * (j // len(grid))
+        made = Fade(
+            window=window, entry_z=entry_z, exit_z=exit_z, stop_loss=stop, take_profit=profit, leverage=leverage
         )
+        sets.append(made)
     return sets
 
 
@@ -206,7 +201,3 @@ def _clustered(noise: Floats, length: float) -> Floats:
 
 def _ticks(price: Floats) -> Floats:
     return np.round(price / TICK) * TICK
-
-
-def without_costs(venue: Venue = VENUE) -> Venue:
-    return replace(venue, fees=Fees(0.0, 0.0, 0.0))

@@ -2,16 +2,17 @@
  *
  *   gcc -O3 -march=native -shared -fPIC -o engine_loop.so engine_loop.c -lm
  *
- * The case: one linear contract, isolated, marginal tiers that change on dates, settlements at opens, liquidation on the
- * mark with takeover, stop-loss and take-profit on the trade price, taker fee, half spread plus impact. A rule opens from
- * flat and closes, so there are no reversals, no limits and no orders that wait.
+ * The case: one linear contract, isolated, marginal tiers that change on dates, settlements at opens, liquidation on
+ * the mark with takeover, stop-loss and take-profit on the trade price, taker fee, half spread plus impact. A rule
+ * opens from flat and closes, so there are no reversals, no limits and no orders that wait.
  *
  *   1. sets are walked in blocks of bars, so that a block's rows stay in the cache while every set passes over them
  *   2. a bar is one cache line
  *   3. quiet bars (no order due, no settlement, no new table, no end of a day, no level reached) run in a loop of their
  *      own, one for flat, long and short; anything else is a slow bar, which goes through all the steps
- *   4. the worst drawdown is kept as an equity below which it would be worse, and the nearest liquidation as the nearest
- *      mark since its level last moved: no division a bar; bars under water and in the market are counted by runs
+ *   4. the worst drawdown is kept as an equity below which it would be worse, and the nearest liquidation as the
+ *      nearest mark since its level last moved: no division a bar; bars under water and in the market are counted by
+ *      runs
  *
  * `decide` is called through a pointer; with -DINLINE_DECIDE the rule is compiled into the quiet loops instead.
  */
@@ -38,7 +39,7 @@ typedef struct {
     const Row *rows;
     const double *half_spread, *a, *b; /* of taking, a bar */
     double delta;
-    int64_t stops; /* bars that are always slow: settlements, new tables, ends of days, the last; and one past the end */
+    int64_t stops; /* bars that are always slow: settlements, new tables, ends of days, the last; one past the end */
     const int64_t *stop;
     int64_t settlements;
     const int64_t *settlement_bar;
@@ -130,7 +131,7 @@ static double liquidation_mark(const Case *c, const Set *s) {
 /* The level is about to move or to go: how near the mark came to it. */
 static void note_distance(Set *s) {
     if (s->quantity == 0.0) return;
-    double near = s->quantity > 0.0 ? 1.0 - s->liquidation_level / s->nearest_mark : s->liquidation_level / s->nearest_mark - 1.0;
+    double ratio = s->liquidation_level / s->nearest_mark, near = s->quantity > 0.0 ? 1.0 - ratio : ratio - 1.0;
     s->distance = fmin(s->distance, near);
     s->nearest_mark = s->quantity > 0.0 ? INFINITY : 0.0;
 }
@@ -247,7 +248,8 @@ static void extremes(const Case *c, Set *s, int64_t i) {
     }
     if (liquidated) liquidate(c, s, i, side * fmin(side * s->liquidation_level, side * r->mark_open));
     else if (stopped) close_all(c, s, i, side * fmin(side * s->stop_level, side * r->open));
-    else if (side * good >= side * s->profit_level) close_all(c, s, i, side * fmax(side * s->profit_level, side * r->open));
+    else if (side * good >= side * s->profit_level)
+        close_all(c, s, i, side * fmax(side * s->profit_level, side * r->open));
 }
 
 static inline void measure(Set *s, int64_t i, double equity) {
@@ -278,7 +280,8 @@ static void slow_bar(const Case *c, Set *s, int64_t i) {
         settle(c, s, i);
         move_liquidation(c, s);
     }
-    if (s->quantity != 0.0 && breached(c, s, s->quantity, s->entry, s->margin, r->mark_open)) liquidate(c, s, i, r->mark_open);
+    if (s->quantity != 0.0 && breached(c, s, s->quantity, s->entry, s->margin, r->mark_open))
+        liquidate(c, s, i, r->mark_open);
     if (s->target != HOLD) {
         if (s->target == 0.0 && s->quantity != 0.0) close_all(c, s, i, r->open);
         else if (s->target != 0.0) s->refused += !open_position(c, s, i);
@@ -317,7 +320,8 @@ static int64_t quiet_flat(const Case *c, Set *s, const int64_t first, int64_t en
     return i;
 }
 
-static inline __attribute__((always_inline)) int64_t quiet_open(const Case *c, Set *s, const int64_t first, int64_t end, int is_long) {
+static inline __attribute__((always_inline)) int64_t quiet_open(const Case *c, Set *s, const int64_t first, int64_t end,
+                                                                int is_long) {
     const double *z = s->z, *build = s->build, entry_z = s->entry_z, exit_z = s->exit_z, leverage = s->leverage;
     const double quantity = s->quantity, base = s->wallet - quantity * s->entry;
     const double stop = s->stop_level, profit = s->profit_level, liquidation = s->liquidation_level;
@@ -332,7 +336,8 @@ static inline __attribute__((always_inline)) int64_t quiet_open(const Case *c, S
             break;
         double equity = base + quantity * r->mark_close;
         if (equity <= ruined) break;
-        nearest = is_long ? (r->mark_low < nearest ? r->mark_low : nearest) : (r->mark_high > nearest ? r->mark_high : nearest);
+        double mark = is_long ? r->mark_low : r->mark_high;
+        if (is_long ? mark < nearest : mark > nearest) nearest = mark;
         measure(s, i, equity);
         double target = DECIDE(c, quantity * r->mark_close / equity, z[i], build[i], entry_z, exit_z, leverage);
         if (target != HOLD) {
@@ -383,7 +388,8 @@ static void begin(const Case *c, Set *s) {
 
 static void finish(const Case *c, Set *s) {
     note_distance(s);
-    if (s->peak_bar < c->bars - 1 && c->bars - 1 - s->peak_bar > s->longest_drawdown) s->longest_drawdown = c->bars - 1 - s->peak_bar;
+    int64_t under = c->bars - 1 - s->peak_bar;
+    if (under > s->longest_drawdown) s->longest_drawdown = under;
 }
 
 void run_sets(const Case *c, Set *sets, int64_t count) {

@@ -63,8 +63,8 @@ class Loop:
         """Strategies of engine_case.Fade, with the features of each."""
         days = int(self._prepared.day_end[:-1].sum()) + 1
         rows = (Set * len(sets))()
-        self._daily = np.zeros((len(sets), days))
-        for row, s, made, warmup, daily in zip(rows, sets, features, warmups, self._daily, strict=True):
+        self.daily = np.zeros((len(sets), days))
+        for row, s, made, warmup, daily in zip(rows, sets, features, warmups, self.daily, strict=True):
             row.z, row.build, row.daily = made["z"].ctypes.data, made["build"].ctypes.data, daily.ctypes.data
             row.entry_z, row.exit_z, row.leverage = s.entry_z, s.exit_z, s.leverage
             row.stop_loss, row.take_profit, row.warmup = s.stop_loss, s.take_profit, warmup

@@ -30,11 +30,6 @@ from backtest.kernel.layout import (
     FLOOR_EQUITY,
     GROSS,
     H_CLOSE,
-    H_HIGH,
-    H_LOW,
-    H_MARK,
-    H_MARK_HIGH,
-    H_MARK_LOW,
     H_PRESENT,
     H_VALUE,
     HOT,
@@ -86,7 +81,7 @@ DONE, MORE_ROOM, BAD = 0, 1, 2
 
 @intrinsic
 def call_quiet(
-    typingctx: Any, address: Any, r: Any, end: Any, base: Any, width: Any, symbols: Any, inverse: Any, stride: Any,
+    typingctx: Any, address: Any, r: Any, end: Any, base: Any, width: Any, symbols: Any, skip: Any, stride: Any,
     bars: Any, features: Any, columns: Any, parameters: Any, leg: Any, acc: Any, work: Any,
 ) -> Any:  # fmt: skip
     """Call a quiet loop by its address; arrays are given as addresses too."""
@@ -112,6 +107,12 @@ def address(array: Floats) -> Any:
 
 
 @jit
+def row_of(array: Floats, s: int) -> Any:
+    """The address of one row."""
+    return array.ctypes.data + s * array.strides[0]
+
+
+@jit
 def begin(acc: Floats, leg: Floats, tables: Floats) -> None:
     """The state before the first bar."""
     start = acc[START]
@@ -133,39 +134,33 @@ def begin(acc: Floats, leg: Floats, tables: Floats) -> None:
 
 @jit
 def gather(
-    hot: Floats,
-    rows: Floats,
-    base: int,
-    count: int,
-    cols: tuple[Floats, ...],
-    screen: tuple[Floats, ...],
-    present: Flags,
-    leg: Floats,
-    features: Floats,
-) -> None:
-    """Hot rows and features of one block of bars, side by side."""
-    symbols = cols[0].shape[1]
+    hot: Floats, rows: Floats, base: int, count: int, cols: tuple[Floats, ...], screen: tuple[Floats, ...],
+    present: Flags, leg: Floats, features: Floats,
+) -> None:  # fmt: skip
+    """Hot rows and features of one block of bars, side by side: column after column, since columns lie together."""
+    symbols = len(leg)
+    first, many = base * symbols, count * symbols
+    for c in range(4):  # layout.H_MARK_LOW .. H_HIGH
+        column = screen[c].reshape(-1)[first : first + many]
+        for j in range(many):
+            hot[j * HOT + c] = column[j]
+    marks = cols[7].reshape(-1)[first : first + many]
+    closes = cols[3].reshape(-1)[first : first + many]
+    there = present.reshape(-1)[first : first + many]
+    for j in range(many):
+        mark = marks[j]
+        hot[j * HOT + H_VALUE] = -1.0 / mark if leg[j % symbols, KIND] == INVERSE else mark
+        hot[j * HOT + H_CLOSE] = closes[j]
+        hot[j * HOT + H_PRESENT] = 1.0 if there[j] else 0.0
     width = len(features)
-    for r in range(count):
-        i = base + r
-        for k in range(symbols):
-            b = (r * symbols + k) * HOT
-            hot[b + H_MARK_LOW] = screen[0][i, k]
-            hot[b + H_MARK_HIGH] = screen[1][i, k]
-            hot[b + H_LOW] = screen[2][i, k]
-            hot[b + H_HIGH] = screen[3][i, k]
-            mark = cols[7][i, k]
-            hot[b + H_VALUE] = -1.0 / mark if leg[k, KIND] == INVERSE else mark
-            hot[b + H_MARK] = mark
-            hot[b + H_CLOSE] = cols[3][i, k]
-            hot[b + H_PRESENT] = 1.0 if present[i, k] else 0.0
-            f = (r * symbols + k) * width
-            for c in range(width):
-                rows[f + c] = features[c, i, k]
+    for c in range(width):
+        column = features[c].reshape(-1)[first : first + many]
+        for j in range(many):
+            rows[j * width + c] = column[j]
 
 
 @jit
-def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, cols: tuple[Floats, ...], i: int) -> bool:
+def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, cols: tuple[Floats, ...], i: int) -> bool:
     """What the quiet loop decided at bar i. False: a target that is no number."""
     for k in range(len(leg)):
         target = leg[k, TARGET]
@@ -177,7 +172,7 @@ def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, cols: tuple
             acc[BAD_BAR], acc[BAD_SYMBOL], acc[BAD_VALUE] = i, k, target
             return False
         leg[k, MARK_CLOSE], leg[k, CLOSE] = cols[7][i, k], cols[3][i, k]
-        queue_order(acc, leg, feat, res, k, i, target)
+        queue_order(acc, leg, feat, res, s, k, i, target)
     return True
 
 
@@ -245,7 +240,7 @@ def fill_quiet(
             acc[EQUITY] = equity_at(acc, leg)
             acc[DISTANCE] = np.inf
             quiet_distances(acc, leg)
-            measure_marks(acc, leg, tie)
+            measure_marks(acc, leg, tie, True)
         write_series(i, acc, leg, series, leg_series, distances)
     acc[IN_MARKET], acc[MARGIN_DISTANCE], acc[EQUITY] = in_market, nearest, equity
 
@@ -262,83 +257,84 @@ def pass_flat(acc: Floats, first: int, stop: int) -> None:
 
 
 @jit
-def walk_set(
-    quiet: int,
-    base: int,
-    stop: int,
-    last: int,
-    at: Ints,
-    acc: Floats,
-    leg: Floats,
-    tie: Floats,
-    tables: Floats,
-    evs: Floats,
-    cols: tuple[Floats, ...],
-    present: Flags,
-    fine: tuple[Floats, ...],
-    fine_present: Flags,
-    fine_first: Ints,
-    day_end: Flags,
-    boundaries: Ints,
-    features: Floats,
-    hot: Floats,
-    hot_rows: Floats,
-    columns: Floats,
-    parameters: Floats,
-    res: Floats,
-    warmup: int,
-    daily: Floats,
-    work: Floats,
-    spare_acc: Floats,
-    spare_leg: Floats,
-    log: Floats,
-    series: Floats,
-    leg_series: Floats,
+def walk_blocks(
+    quiet: int, step: int, base: int, stop: int, last: int, at: Ints, accs: Floats, legs: Floats, tie: Floats,
+    tables: Floats, evs: Floats, cols: tuple[Floats, ...], screen: tuple[Floats, ...], present: Flags,
+    fine: tuple[Floats, ...], fine_present: Flags, fine_first: Ints, day_end: Flags, boundaries: Ints, features: Floats,
+    hot: Floats, hot_rows: Floats, columns: Floats, parameters: Floats, res: Floats, warmup: Ints, daily: Floats,
+    work: Floats, spare_acc: Floats, spare_leg: Floats, log: Floats, series: Floats, leg_series: Floats,
     distances: Floats,
-) -> int:
-    """One set, from the bar at[0] (whose mechanics are not done) to the end of the block."""
-    i, boundary = at[0], at[1]
-    symbols, width = len(leg), len(features)
-    inverse = 1 if leg[0, KIND] == INVERSE else 0
-    keep = acc[KEEP] != 0.0
-    status = DONE
-    while i < stop:
-        if keep and acc[LOGGED] + ROOM * symbols > len(log):
-            status = MORE_ROOM
-            break
-        slow_bar(
-            i, last, acc, leg, tie, tables, evs, cols, present, fine, fine_present, fine_first, day_end, daily, log,
-            spare_acc, spare_leg,
-        )  # fmt: skip
-        if keep:
-            write_series(i, acc, leg, series, leg_series, distances)
-        while boundary < len(boundaries) and boundaries[boundary] <= i:
-            boundary += 1
-        if i == last:
-            i += 1
-            break
-        end = next_stop(acc, i, boundaries, boundary, stop)
-        if i < warmup or acc[RUINED] != 0.0:
-            end = next_undecided(acc, i, warmup, end)
-            pass_flat(acc, i + 1, end)
-        elif symbols == 1 and not present[i, 0]:
-            end = i + 1
-        else:
-            acc[CODE] = QUIET_END
-            end = base + quietly(
-                quiet, i - base, end - base, base, width, symbols, inverse, leg.shape[1], address(hot),
-                address(hot_rows), address(columns), address(parameters), address(leg), address(acc), address(work),
-            )  # fmt: skip
-        if keep:
-            fill_quiet(i + 1, end, acc, leg, tie, cols, series, leg_series, distances)
-        decided = acc[CODE] == QUIET_ORDER
-        acc[CODE] = QUIET_END
-        i = end
-        if decided and not take_orders(acc, leg, features, res, cols, i - 1):
-            status = BAD
-            break
-    at[0], at[1] = i, boundary
-    return status
+) -> int:  # fmt: skip
+    """Every set over blocks of `step` bars. What it returns is the status of the first set that stopped early.
+
+    at[s]: the bar that comes next, the boundary that comes next, and whether that bar may be quiet. One function,
+    since a call with this many arrays costs more than a slow bar.
+    """
+    symbols, width, stride = legs.shape[1], len(features), legs.shape[2]
+    keep = accs[0, KEEP] != 0.0
+    for low in range(base, stop, step):
+        high = min(low + step, stop)
+        gather(hot, hot_rows, low, high - low, cols, screen, present, legs[0], features)
+        for s in range(len(accs)):
+            i, boundary = at[s, 0], at[s, 1]
+            ended = at[s, 2] != 0 and stays_quiet(accs, s, i, high, boundaries, boundary, warmup[s])
+            if ended:
+                i = low + quietly(
+                    quiet, -1, high - low, low, width, symbols, 1, stride, address(hot), address(hot_rows),
+                    row_of(columns, s), row_of(parameters, s), row_of(legs, s), row_of(accs, s), address(work),
+                )  # fmt: skip
+                if accs[s, CODE] == QUIET_END:
+                    at[s, 0] = i
+                    continue
+            acc, leg = accs[s], legs[s]
+            at[s, 2] = 0 if keep else 1
+            while True:
+                if ended and acc[CODE] == QUIET_ORDER and not take_orders(acc, leg, features, res, s, cols, i - 1):
+                    return BAD
+                if i >= high:
+                    break
+                if keep and acc[LOGGED] + ROOM * symbols > len(log):
+                    at[s, 0], at[s, 1] = i, boundary
+                    return MORE_ROOM
+                slow_bar(
+                    i, last, acc, leg, tie, tables, evs, cols, present, fine, fine_present, fine_first, day_end,
+                    daily[s], log, spare_acc, spare_leg,
+                )  # fmt: skip
+                if keep:
+                    write_series(i, acc, leg, series, leg_series, distances)
+                while boundary < len(boundaries) and boundaries[boundary] <= i:
+                    boundary += 1
+                if i == last:
+                    i += 1
+                    break
+                end = next_stop(acc, i, boundaries, boundary, high)
+                ended = False
+                if i < warmup[s] or acc[RUINED] != 0.0:
+                    end = next_undecided(acc, i, warmup[s], end)
+                    pass_flat(acc, i + 1, end)
+                elif symbols == 1 and not present[i, 0]:
+                    end = i + 1
+                else:
+                    ended = True
+                    end = low + quietly(
+                        quiet, i - low, end - low, low, width, symbols, 0, stride, address(hot), address(hot_rows),
+                        row_of(columns, s), row_of(parameters, s), address(leg), address(acc), address(work),
+                    )  # fmt: skip
+                if keep:
+                    fill_quiet(i + 1, end, acc, leg, tie, cols, series, leg_series, distances)
+                i = end
+            at[s, 0], at[s, 1] = i, boundary
+    return DONE
+
+
+@jit
+def stays_quiet(accs: Floats, s: int, i: int, high: int, boundaries: Ints, boundary: int, warmup: int) -> bool:
+    """Whether nothing but a decision or a level can make a bar of this block slow, the first one included."""
+    if i <= warmup or accs[s, RUINED] != 0.0 or accs[s, BUSY] != 0.0:
+        return False
+    if accs[s, NEXT_DUE] < high or accs[s, NEXT_EXPIRY] < high:
+        return False
+    return boundary < len(boundaries) and boundaries[boundary] >= high
 
 
 @jit
@@ -347,52 +343,3 @@ def next_undecided(acc: Floats, i: int, warmup: int, end: int) -> int:
     if acc[OPEN_LEGS] > 0.0:
         return i + 1
     return warmup if i < warmup < end else end
-
-
-@jit
-def walk_block(
-    quiet: int,
-    base: int,
-    stop: int,
-    last: int,
-    at: Ints,
-    acc: Floats,
-    leg: Floats,
-    tie: Floats,
-    tables: Floats,
-    evs: Floats,
-    cols: tuple[Floats, ...],
-    screen: tuple[Floats, ...],
-    present: Flags,
-    fine: tuple[Floats, ...],
-    fine_present: Flags,
-    fine_first: Ints,
-    day_end: Flags,
-    boundaries: Ints,
-    features: Floats,
-    hot: Floats,
-    hot_rows: Floats,
-    columns: Floats,
-    parameters: Floats,
-    res: Floats,
-    warmup: Ints,
-    daily: Floats,
-    work: Floats,
-    spare_acc: Floats,
-    spare_leg: Floats,
-    log: Floats,
-    series: Floats,
-    leg_series: Floats,
-    distances: Floats,
-) -> int:
-    """Every set over one block of bars. What it returns is the status of the first set that stopped early."""
-    gather(hot, hot_rows, base, stop - base, cols, screen, present, leg[0], features)
-    for s in range(len(acc)):
-        status = walk_set(
-            quiet, base, stop, last, at[s], acc[s], leg[s], tie, tables, evs, cols, present, fine, fine_present,
-            fine_first, day_end, boundaries, features, hot, hot_rows, columns[s], parameters[s], res[s], warmup[s],
-            daily[s], work, spare_acc, spare_leg, log, series, leg_series, distances,
-        )  # fmt: skip
-        if status != DONE:
-            return status
-    return DONE

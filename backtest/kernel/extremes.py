@@ -51,10 +51,12 @@ from backtest.kernel.layout import (
 )
 from backtest.kernel.orders import FOREVER, NONE, RESTS, WORKS, capped, fill_limit, to_do
 from backtest.kernel.ruin import (
+    cross_balance,
     cross_breached,
     liquidate_account,
     liquidate_leg,
     liquidation_mark,
+    maintenance_of,
     unrealised,
 )
 from backtest.prepare import CLOSE as CLOSES_ONLY
@@ -252,7 +254,8 @@ def extremes(
 ) -> float:
     """Step 5 for all legs, on the (finer) bar at hand. True: levels of both sides of a leg were reached."""
     joint = is_joint(acc, leg, True)
-    note_distances(acc, leg, tie, joint)
+    if not within_reach(acc, leg, tie, joint):
+        return False
     ambiguous = False
     for k in range(len(leg)):
         if both_sides(acc, leg, tie, k, bar, not joint or leg[k, MODE] == ISOLATED):
@@ -286,17 +289,41 @@ def restore(acc: Floats, leg: Floats, spare_acc: Floats, spare_leg: Floats) -> N
 
 
 @jit
-def note_distances(acc: Floats, leg: Floats, tie: Floats, joint: bool) -> None:
-    """How near the marks of this bar come to the levels of liquidation, as they are before anything is met."""
+def within_reach(acc: Floats, leg: Floats, tie: Floats, joint: bool) -> bool:
+    """Whether anything can happen inside this bar; and how near its marks come to the levels of liquidation."""
+    some = False
     for k in range(len(leg)):
         q = leg[k, Q]
-        if q == 0.0 or (joint and leg[k, MODE] != ISOLATED):
-            continue
-        at = liquidation_mark(acc, leg, tie, k, leg[k, MARK_OPEN])
-        if at == at:
-            extreme = leg[k, MARK_LOW] if q > 0.0 else leg[k, MARK_HIGH]
-            gap = (extreme - at) / extreme if q > 0.0 else (at - extreme) / extreme
-            acc[DISTANCE] = min(acc[DISTANCE], max(0.0, gap))
+        if q != 0.0:
+            if not joint or leg[k, MODE] == ISOLATED:
+                at = liquidation_mark(acc, leg, tie, k, leg[k, MARK_OPEN])
+                if at == at:
+                    extreme = leg[k, MARK_LOW] if q > 0.0 else leg[k, MARK_HIGH]
+                    gap = (extreme - at) / extreme if q > 0.0 else (at - extreme) / extreme
+                    acc[DISTANCE] = min(acc[DISTANCE], max(0.0, gap))
+                    some = some or gap <= 0.0
+            down, up = stop_level(leg, k)[0], take_level(leg, k)
+            if q < 0.0:
+                down, up = up, down
+            some = some or leg[k, LOW] <= down or leg[k, HIGH] >= up
+        if leg[k, W_KIND] == RESTS:
+            limit = leg[k, W_LIMIT]
+            some = some or (leg[k, LOW] <= limit if limit_side(leg, k) < 0.0 else leg[k, HIGH] >= limit)
+    if joint and not some and acc[PATH] != CLOSES_ONLY:
+        marks_at(leg, 0.0, 1.0, MARK_END)
+        some = cross_balance(acc, leg, MARK_END) <= largest_maintenance_of_all(acc, leg, tie)
+    return some
+
+
+@jit
+def largest_maintenance_of_all(acc: Floats, leg: Floats, tie: Floats) -> float:
+    """Of all cross legs, each where its notional is largest in this bar: more than on any path."""
+    total = 0.0
+    for k in range(len(leg)):
+        if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0:
+            largest = leg[k, MARK_LOW] if leg[k, KIND] == INVERSE else leg[k, MARK_HIGH]
+            total += maintenance_of(acc, leg, tie, k, largest)
+    return total
 
 
 @jit

@@ -17,7 +17,7 @@ Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 # hot: what a quiet bar looks at, one cache line a bar and symbol
-H_MARK_LOW, H_MARK_HIGH, H_LOW, H_HIGH, H_VALUE, H_MARK, H_CLOSE, H_PRESENT = range(8)
+H_MARK_LOW, H_MARK_HIGH, H_LOW, H_HIGH, H_VALUE, H_CLOSE, H_PRESENT = range(7)
 HOT = 8
 
 (

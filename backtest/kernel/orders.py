@@ -120,10 +120,10 @@ def tick_up(price: float, tick: float) -> float:
 
 
 @jit
-def reserved(res: Floats, feat: Floats, r: int, k: int, i: int) -> bool:
+def reserved(res: Floats, s: int, feat: Floats, r: int, k: int, i: int) -> bool:
     """A reserved input (stop_loss, ...) at the bar of the decision; NaN: none."""
-    column = int(res[r, 1])
-    return res[r, 0] if column < 0 else feat[column, i, k]
+    column = int(res[s, r, 1])
+    return res[s, r, 0] if column < 0 else feat[column, i, k]
 
 
 @jit
@@ -138,7 +138,7 @@ def waits(acc: Floats, leg: Floats, k: int) -> bool:
 
 
 @jit
-def queue_order(acc: Floats, leg: Floats, feat: Floats, res: Floats, k: int, i: int, target: float) -> None:
+def queue_order(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, k: int, i: int, target: float) -> None:
     """The decision of bar i becomes an order due at bar i + 1 + delay."""
     q = leg[k, Q]
     if target == 0.0 and q == 0.0 and leg[k, W_KIND] == NONE and not waits(acc, leg, k):
@@ -147,13 +147,13 @@ def queue_order(acc: Floats, leg: Floats, feat: Floats, res: Floats, k: int, i: 
         return
     inverse = leg[k, KIND] == INVERSE
     wanted = target * acc[EQUITY] / size_at(leg[k, MARK_CLOSE], inverse) if target != 0.0 else 0.0
-    own = reserved(res, feat, R_DELAY, k, i)
+    own = reserved(res, s, feat, R_DELAY, k, i)
     due = i + 1 + int(acc[DELAY]) + (int(own) if own > 0.0 else 0)
     d = due % int(acc[SLOTS])
     if leg[k, QUEUE + d * SLOT + D_DUE] < 0.0:
         acc[QUEUED] += 1.0
     limit = np.nan
-    offset = reserved(res, feat, R_LIMIT, k, i)
+    offset = reserved(res, s, feat, R_LIMIT, k, i)
     if offset >= 0.0:
         close = leg[k, CLOSE]
         if wanted >= q:
@@ -163,11 +163,11 @@ def queue_order(acc: Floats, leg: Floats, feat: Floats, res: Floats, k: int, i: 
     leg[k, QUEUE + d * SLOT + D_DUE] = due
     leg[k, QUEUE + d * SLOT + D_Q] = wanted
     leg[k, QUEUE + d * SLOT + D_LIMIT] = limit
-    leg[k, QUEUE + d * SLOT + D_TTL] = reserved(res, feat, R_TTL, k, i)
+    leg[k, QUEUE + d * SLOT + D_TTL] = reserved(res, s, feat, R_TTL, k, i)
     leg[k, QUEUE + d * SLOT + D_LEV] = acc[LEVERAGE] if acc[LEVERAGE] > 0.0 else max(1.0, abs(target))
-    leg[k, QUEUE + d * SLOT + D_STOP] = reserved(res, feat, R_STOP, k, i)
-    leg[k, QUEUE + d * SLOT + D_TAKE] = reserved(res, feat, R_TAKE, k, i)
-    leg[k, QUEUE + d * SLOT + D_TRAIL] = reserved(res, feat, R_TRAIL, k, i)
+    leg[k, QUEUE + d * SLOT + D_STOP] = reserved(res, s, feat, R_STOP, k, i)
+    leg[k, QUEUE + d * SLOT + D_TAKE] = reserved(res, s, feat, R_TAKE, k, i)
+    leg[k, QUEUE + d * SLOT + D_TRAIL] = reserved(res, s, feat, R_TRAIL, k, i)
     leg[k, QUEUE + d * SLOT + D_TARGET] = target
     acc[NEXT_DUE] = min(acc[NEXT_DUE], due)
 

@@ -13,6 +13,7 @@ are states are worked out only where they are named. While flat, the states are 
     features    flat: [(bar * k + symbol) * width + column]
     columns     which column each feature argument is
     work        scratch of the loop for several symbols, WORK numbers a symbol
+    skip        1: bar r has decided already, in the block before
 """
 
 from __future__ import annotations
@@ -78,7 +79,7 @@ def _named(order: Order) -> set[str]:
     return {name for kind, name in order if kind == "state"}
 
 
-HEAD = """def quiet(r, end, base, width, symbols, inverse, stride, bars, features, columns, parameters, leg, acc, work):
+HEAD = """def quiet(r, end, base, width, symbols, skip, stride, bars, features, columns, parameters, leg, acc, work):
     nan = float("nan")
     inf = float("inf")
     hold = 1e300
@@ -144,6 +145,7 @@ def _one(order: Order, trails: bool) -> list[str]:
     out += [
         "    if q == 0.0 and leg[@W_KIND] != 2.0:",
         "        waiting = acc[@QUEUED] + leg[@W_KIND]",
+        "        r += skip",
         "        while True:",
         f"            target = {_call(order, flat, 'r * width')}",
         "            r += 1",
@@ -164,7 +166,7 @@ def _one(order: Order, trails: bool) -> list[str]:
         "        low, high = leg[@LIQ_LOW], leg[@LIQ_HIGH]",
         "        down, up = leg[@TRADE_LOW], leg[@TRADE_HIGH]",
         "        nearest_low, nearest_high = inf, 0.0",
-        "        value = bars[r * @HOT + @H_VALUE]",
+        "        value = bars[r * @HOT + @H_VALUE] if skip == 0 else 0.0",
     ]
     if "entry_price" in named:
         out.append("        entry = leg[@ENTRY_PRICE] if q != 0.0 else nan")
@@ -174,27 +176,29 @@ def _one(order: Order, trails: bool) -> list[str]:
         out += [
             "        trail, anchor = leg[@TRAIL], leg[@ANCHOR]",
         ]
-    out += ["        while True:"]
+    out += ["        while True:", "            if skip == 0:"]
     if "unrealized" in named:
-        out.append("            gain = q * (value - basis) if q != 0.0 else 0.0")
+        out.append("                gain = q * (value - basis) if q != 0.0 else 0.0")
     if "margin_ratio" in named:
         out += [
-            "            size = abs(q * value)",
-            "            ratio = 0.0",
-            "            if q != 0.0:",
-            "                behind = leg[@BALANCE] + q * (value - basis)",
-            "                needed = size * leg[@RATE_NOW] - leg[@CUM_NOW]",
-            "                ratio = max(0.0, needed) / behind if behind > 0.0 else inf",
+            "                size = abs(q * value)",
+            "                ratio = 0.0",
+            "                if q != 0.0:",
+            "                    behind = leg[@BALANCE] + q * (value - basis)",
+            "                    needed = size * leg[@RATE_NOW] - leg[@CUM_NOW]",
+            "                    ratio = max(0.0, needed) / behind if behind > 0.0 else inf",
         ]
     if "bars_held" in named:
-        out += ["            if q == 0.0:", "                entered = base + r"]
+        out += ["                if q == 0.0:", "                    entered = base + r"]
     out += [
-        f"            target = {_call(order, held, 'r * width')}",
+        f"                target = {_call(order, held, 'r * width')}",
+        "                if target != hold:",
+        "                    code = @QUIET_ORDER",
+        "                    leg[@TARGET] = target",
+        "                    r += 1",
+        "                    break",
+        "            skip = 0",
         "            r += 1",
-        "            if target != hold:",
-        "                code = @QUIET_ORDER",
-        "                leg[@TARGET] = target",
-        "                break",
         "            if r >= end:",
         "                break",
         "            b = r * @HOT",
@@ -215,8 +219,10 @@ def _one(order: Order, trails: bool) -> list[str]:
     out += [
         "            value = bars[b + @H_VALUE]",
         "            equity = cash + q * value",
-        "            nearest_low = min(nearest_low, mark_low)",
-        "            nearest_high = max(nearest_high, mark_high)",
+        "            if mark_low < nearest_low:",
+        "                nearest_low = mark_low",
+        "            if mark_high > nearest_high:",
+        "                nearest_high = mark_high",
         MEASURE[1:],
     ]
     if trails:
@@ -278,6 +284,8 @@ def _several(order: Order, trails: bool) -> list[str]:
         "    while True:",
         "        row = r * symbols",
         "        for k in range(symbols):",
+        "            if skip != 0:",
+        "                break",
         "            if bars[(row + k) * @HOT + @H_PRESENT] == 0.0:",
         "                continue",
         "            g = k * stride",
@@ -354,6 +362,7 @@ SEVERAL_RATIO = """
                         ratio = needed / behind if behind > 0.0 else inf"""
 
 SEVERAL_BAR = """
+        skip = 0
         r += 1
         if code == @QUIET_ORDER or r >= end:
             break

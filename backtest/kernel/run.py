@@ -19,8 +19,9 @@ from backtest.records import FILL, FUNDING, LEDGER, LEG_SERIES, LIQUIDATION, REF
 
 Floats = npt.NDArray[np.float64]
 KINDS = (LEDGER, FILL, LIQUIDATION, FUNDING, REFUSED)
-BLOCK_BYTES = 1 << 18  # of hot rows and features: a block stays in the second-level cache
-LONGEST_BLOCK = 4096
+BLOCK_BYTES = 24 << 10  # of hot rows and features: a block stays in the first-level cache for all sets
+KEPT_BYTES = 256 << 10  # for one set, which begins each block with a slow bar
+SPAN = 1 << 15  # bars between two looks at the clock
 FIRST_ROWS = 4096
 
 
@@ -201,7 +202,7 @@ def begin(s: Stage, sets: Sets, *, keep: bool) -> State:
         acc=np.tile(s.acc, (many, 1)),
         leg=np.tile(s.leg, (many, 1, 1)),
         daily=np.zeros((many, s.days)),
-        at=np.zeros((many, 2), dtype=np.int64),
+        at=np.zeros((many, 3), dtype=np.int64),
     )
     state.acc[:, at.KEEP] = keep
     state.acc[:, at.SKIPPED] = np.minimum(sets.warmup, s.n)
@@ -210,8 +211,9 @@ def begin(s: Stage, sets: Sets, *, keep: bool) -> State:
     return state
 
 
-def block_bars(s: Stage, width: int) -> int:
-    return max(16, min(LONGEST_BLOCK, s.n, BLOCK_BYTES // (8 * s.k * (at.HOT + width))))
+def block_bars(s: Stage, width: int, keep: bool) -> int:
+    most = KEPT_BYTES if keep else BLOCK_BYTES
+    return max(16, min(s.n, most // (8 * s.k * (at.HOT + width))))
 
 
 @dataclass
@@ -234,26 +236,27 @@ def walk(
 ) -> Kept:
     """All bars of some sets. Where the state says so, the rows and series of one set are kept."""
     width = len(sets.features)
-    step = block_bars(s, width)
     keep = bool(state.acc[0, at.KEEP])
+    step = block_bars(s, width, keep)
     many = s.n if keep else 0
     log = np.empty((FIRST_ROWS + drive.ROOM * s.k if keep else 0, at.LOG))
     kept = Kept(log, np.empty((len(SERIES), many)), np.empty((len(LEG_SERIES), many, s.k)), np.empty(many))
     hot, rows = np.empty(step * s.k * at.HOT), np.empty(max(1, step * s.k * width))
     work, spare_acc, spare_leg = np.empty(WORK * s.k), np.empty_like(s.acc), np.empty_like(s.leg)
-    call = drive.walk_block if loop.address else plain_walk()
+    call = drive.walk_blocks if loop.address else plain_walk()
     quiet: Any = loop.address or loop.plain
     base = 0
     while base < s.n:
-        stop = min(base + step, s.n)
+        stop = min(base + SPAN // step * step + step, s.n)
         status = call(
-            quiet, base, stop, s.n - 1, state.at, state.acc, state.leg, s.tie, s.tables, s.evs,
+            quiet, step, base, stop, s.n - 1, state.at, state.acc, state.leg, s.tie, s.tables, s.evs,
             s.cols, s.screen, s.present, s.fine, s.fine_present, s.fine_first, s.day_end, s.boundaries, sets.features,
             hot, rows, sets.columns, sets.parameters, sets.reserved, sets.warmup,
             state.daily, work, spare_acc, spare_leg, kept.log, kept.series, kept.legs, kept.distances,
         )  # fmt: skip
         if status == drive.MORE_ROOM:
             kept.log = np.concatenate([kept.log, np.empty_like(kept.log)])
+            base = int(state.at[0, 0]) // step * step
             continue
         if status == drive.BAD:
             raise _bad(state, s)
@@ -326,7 +329,7 @@ def as_run(state: State, kept: Kept) -> Run:
 
 
 def plain_walk() -> Callable[..., int]:
-    """`walk_block` whose quiet loop is a Python function; the slow bars are what they are."""
+    """`walk_blocks` whose quiet loop is a Python function; the slow bars are what they are."""
 
     def own(function: Any, **others: Any) -> Any:
         plain = getattr(function, "py_func", function)
@@ -336,6 +339,5 @@ def plain_walk() -> Callable[..., int]:
         flat = [np.asarray(a).reshape(-1) for a in given[7:]]
         return int(quiet(*given[:7], *flat))
 
-    one = own(drive.walk_set, quietly=call, address=lambda a: a)
-    whole: Callable[..., int] = own(drive.walk_block, walk_set=one)
+    whole: Callable[..., int] = own(drive.walk_blocks, quietly=call, address=lambda a: a, row_of=lambda a, s: a[s])
     return whole

@@ -264,18 +264,17 @@ def slow_bar(
     spare_leg: Floats,
 ) -> None:
     """Everything that happens in bar i up to its close."""
-    load(leg, cols, present, i)
-    for k in range(len(leg)):
-        leg[k, FILLED] = 0.0
-        leg[k, LOST] = 0.0
-    acc[DISTANCE] = np.inf
     use_tables(leg, tables, i)
+    acc[DISTANCE] = np.inf
     if nothing_open(acc, leg):
         e = int(acc[EVENT])
         while e < len(evs) and evs[e, E_BAR] <= i:
             e += 1
         acc[EVENT] = e
     else:
+        load(leg, cols, present, i)
+        for k in range(len(leg)):
+            leg[k, FILLED] = 0.0
         move(
             i, acc, leg, tie, evs, cols, present, fine, fine_present, fine_first, log,
             spare_acc, spare_leg,
@@ -365,7 +364,7 @@ def finish(
         acc[RUINED_BAR] = i
         for k in range(len(leg)):
             cancel_orders(acc, leg, k, i, RUINED_ORDER, log)
-    measure_marks(acc, leg, tie)
+    measure_marks(acc, leg, tie, day_over or i == last or acc[KEEP] != 0.0)
     if day_over or i == last:
         day = int(acc[DAYS])
         daily[day] = equity
@@ -469,8 +468,8 @@ def tier_now(acc: Floats, leg: Floats, tie: Floats, k: int, mark: float) -> None
 
 
 @jit
-def measure_marks(acc: Floats, leg: Floats, tie: Floats) -> None:
-    """Margin ratio, exposure and distance to liquidation at this close."""
+def measure_marks(acc: Floats, leg: Floats, tie: Floats, all_of_it: bool) -> None:
+    """Margin ratio, exposure and distance to liquidation at this close; the first two where they are wanted."""
     ratio, distance, gross, net = 0.0, acc[DISTANCE], 0.0, 0.0
     equity = acc[EQUITY]
     held = False
@@ -486,7 +485,7 @@ def measure_marks(acc: Floats, leg: Floats, tie: Floats) -> None:
         notional = q * size_at(mark, leg[k, KIND] == INVERSE)
         gross += abs(notional)
         net += notional
-        if leg[k, MODE] == ISOLATED:
+        if all_of_it and leg[k, MODE] == ISOLATED:
             balance = leg[k, MARGIN] + unrealised(leg, k, mark)
             ratio = max(ratio, ratio_of(maintenance_of(acc, leg, tie, k, mark), balance))
     if acc[CROSS_LEGS] > 0.0:

@@ -1,9 +1,9 @@
 """With every mechanic of perpetuals off, the engine and vectorbt 1.2 are the same account.
 
-Orders are decided at a close and filled at the next open in both, with a fee and a slippage or without. vectorbt sizes the
-orders of `from_orders` itself, from its own value at the previous close; those of `from_signals` are given as amounts, and
-it is shown afterwards that they are the target times vectorbt's value. Its cash takes in what a short sale brings and has
-no margin, so cash is compared for spot, and value, positions, fees and profits for contracts.
+Orders are decided at a close and filled at the next open in both, with a fee and a slippage or without. vectorbt sizes
+the orders of `from_orders` itself, from its own value at the previous close; those of `from_signals` are given as
+amounts, and it is shown afterwards that they are the target times vectorbt's value. Its cash takes in what a short sale
+brings and has no margin, so cash is compared for spot, and value, positions, fees and profits for contracts.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CASH = 10_000.0
 BARS = 400
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 NO_TIERS = Venue(name="plain", contract="linear", fees=Fees(0.0, 0.0), liquidation=Liquidation())
-EXAMPLES = settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +131,7 @@ def assert_same_account(result: Result, portfolio: Any, *, spot: bool = False) -
     positions = portfolio.positions.values
     closed = positions[positions["status"] == 1]
     trades = result.trades
-    np.testing.assert_allclose(trades["profit"], closed["pnl"], rtol=1e-9, atol=1e-7)
+    np.testing.assert_allclose(trades["profit"], closed["pnl"], **EXACT)
     np.testing.assert_allclose(trades["fees"], closed["entry_fees"] + closed["exit_fees"], **EXACT)
     np.testing.assert_allclose(trades["entry_price"], closed["entry_price"], **EXACT)
     np.testing.assert_allclose(trades["exit_price"], closed["exit_price"], **EXACT)

@@ -1,0 +1,336 @@
+"""Says whether an engine is another one: the worker that `mutants.py` starts in a copy of the packages.
+
+    python detector.py FOLDER      lines of JSON in, lines of JSON out
+
+The first answer is about the engine as it stands: nothing may be said of it. Then each line names a file, an old text
+and a new one; the answer is what the detector saw of the engine with it, and the file is put back.
+
+    by hand     edges where two numbers are equal, and prices that decide which of two comes first: kernel and reference
+    verify      worked cases of venues (for what `backtest.margin` changes)
+    reference   kernel and reference on drawn markets, row by row
+    states      the same, where decisions look at every state
+    measures    what the loops add up, and `backtest.metrics` on the rows of the reference
+
+Compilation is off, so the modules are read again for each mutant, in milliseconds. The reference is read once.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+# `engine_markets` lies beside the copy's tests; the packages come from the copy, which is the working folder
+import engine_markets as made_up
+from backtest import metrics, reference
+from backtest.prepare import Decisions, Prepared
+from backtest.records import Run
+from data.clock import HOUR
+
+RECIPES = 260
+INTERVAL = 6 * HOUR  # four bars a day: what `engine_markets` takes for days
+LONGEST = 20.0  # seconds for one mutant: one that does not end is caught
+FRESH = (
+    "backtest.kernel",
+    "backtest.margin",
+    "backtest.costs",
+    "backtest.engine",
+    "backtest.rules",
+    "backtest.worked_margin",
+    "backtest.worked_rules",
+    "backtest.verify",
+)
+"""Read again for every mutant."""
+STATES = (
+    "position",
+    "entry_price",
+    "bars_held",
+    "unrealized",
+    "equity",
+    "drawdown",
+    "margin_ratio",
+    "bars_since_liquidation",
+)
+DECIDE = """
+def decide(target, position, entry_price, bars_held, unrealized, equity, drawdown, margin_ratio, since):
+    if target != 1e300:
+        return target
+    if position == 0.0:
+        if since == 2.0:
+            return 0.5
+        return 0.4 if 5.1 < equity % 10.0 < 5.5 or drawdown > 0.45 else 1e300
+    if margin_ratio > 0.5 or 1.5 < entry_price % 10.0 < 2.0:
+        return 0.5 * position
+    if unrealized < -0.2 or (drawdown > 0.25 and bars_held > 4.0):
+        return 0.0
+    return 0.6 * position if bars_held == 3.0 or abs(position) > 20.0 or since == 4.0 else 1e300
+"""
+"""One decision on every state."""
+
+Case = tuple[str, Prepared, Decisions]
+
+
+# ---- what is run ---------------------------------------------------------------------------------------------------
+
+
+def drawn(seed: int) -> made_up.Recipe:
+    """A recipe with about half of everything on."""
+    draw = random.Random(seed)
+
+    def on(chance: float = 0.5) -> bool:
+        return draw.random() < chance
+
+    return made_up.Recipe(
+        seed=seed,
+        bars=draw.choice([12, 20, 30]),
+        symbols=draw.choice([1, 1, 2, 2, 3]),
+        kinds=draw.choice(["linear", "inverse", "carry", "any"]),
+        modes=draw.choice(["isolated", "cross", "mixed"]),
+        leverage=draw.choice([0.0, 3.0, 10.0, 25.0]),
+        violence=draw.choice([0.01, 0.03, 0.06, 0.12]),
+        calm_mark=on(),
+        gaps=on(),
+        missing=on(),
+        delisted=on(),
+        funding=on(),
+        deleveraging=on(),
+        maintenance=on(0.8),
+        whole_tiers=on(),
+        dated_tiers=on(),
+        lots=on(),
+        small_orders=on(),
+        costs=on(),
+        fees=on(),
+        stops=on(),
+        limits=on(),
+        participation=draw.choice([0.0, 0.2]),
+        delay=draw.choice([0, 0, 1]),
+        warmup=draw.choice([0, 0, 3]),
+        detail=draw.choice([0, 0, 3]),
+        reduction=draw.choice([0, 1, 2, 3]),
+        residual=draw.choice([0, 1]),
+        shortfall=draw.choice([0, 1]),
+        path=draw.choice([0, 0, 1, 2]),
+        pairs=on(),
+        collateral=draw.choice([0.0, 0.5, 0.95]),
+        cash_rate=draw.choice([0.0, 0.05]),
+        equity=draw.choice([100.0, 10_000.0]),
+    )
+
+
+def flat_bars(*bars: float | tuple[float, float, float, float]) -> Any:
+    """Bars that stand still at a price, but where all four are given."""
+    return made_up.bars_of([bar if isinstance(bar, tuple) else (bar,) * 4 for bar in bars])
+
+
+TIER = (0.0, 1e15, 0.0625, 125.0, 0.0)
+"""10 units at 100 with a margin of 100 are breached at exactly 96: 100 - 40 = 960 / 16."""
+
+
+def by_hand() -> Iterator[Case]:
+    long = [1.0, None, None, None]
+    base = {"tiers": [TIER], "leverage": 10.0}
+    one, two = made_up.prepared, made_up.decisions
+    yield "margin equal at the open", one(flat_bars(100, 100, 96, 110), **base), two(long)
+    yield "margin equal inside", one(flat_bars(100, 100, (100, 100, 96, 100), 110), **base), two(long)
+    yield "just above it", one(flat_bars(100, 100, (100, 100, 96.001, 100), 110), **base), two(long)
+    stopped = {"residual": 1, "liquidation_fee": 0.01, "taker": 0.0005, **base}
+    yield (
+        "stop and liquidation at one price",
+        one(flat_bars(100, 100, (100, 100, 96, 100), 110), **stopped),
+        two(long, stop_loss=0.04),
+    )
+    both = (100, 130, 90, 100)
+    yield (
+        "stop and take-profit in one bar",
+        one(flat_bars(100, 100, both, 100), leverage=1.0),
+        two(long, stop_loss=0.05, take_profit=0.05),
+    )
+    tiers = [(0.0, 1000.0, 0.01, 20.0, 0.0), (1000.0, 1e15, 0.05, 5.0, 40.0)]
+    yield (
+        "notional equal to a cap",
+        one(flat_bars(100, 100, 97, 100), tiers=tiers, leverage=10.0),
+        two([1.0, None, None, None]),
+    )
+    whole = [(*row[:4], 0.0) for row in tiers]
+    yield (
+        "whole rates jump at a cap",
+        one(flat_bars(100, 100, (100, 100.5, 100, 100), 100), tiers=whole, leverage=5.0, whole_tiers=True),
+        two([-0.999, None, None, None]),
+    )
+    for low, name in ((94.5, "a limit touched"), (94.0, "a limit traded through")):
+        yield (
+            name,
+            one(flat_bars(100, 100, (100, 100, low, 100), 100), leverage=1.0, tick=0.5, lot=0.1),
+            two([0.5, None, None, None], limit_offset=0.055, limit_ttl=2.0),
+        )
+    cross = {"mode": made_up.CROSS, **base, "equity": 100.0}
+    yield "cross margin equal at the open", one(flat_bars(100, 100, 96, 110), **cross), two([10.0, None, None, None])
+    pair = np.full((5, 2, 4), 100.0)
+    pair[2:, 0] = 92.0
+    yield (
+        "two cross legs, equal at the open",
+        one(made_up.bars_of(pair), mode=made_up.CROSS, tiers=[TIER], leverage=10.0, equity=256.0),
+        two([[6.0, 4.0]] + [[None, None]] * 4),
+    )
+
+
+# ---- one engine ----------------------------------------------------------------------------------------------------
+
+
+class Engine:
+    """The modules as they are on disk now."""
+
+    def __init__(self) -> None:
+        for name in [n for n in sys.modules if n in FRESH or n.startswith(FRESH[0] + ".")]:
+            del sys.modules[name]
+            parent, _, own = name.rpartition(".")
+            vars(sys.modules.get(parent, sys)).pop(own, None)
+        importlib.invalidate_caches()
+        self.engine: Any = importlib.import_module("backtest.engine")
+        self.run: Any = importlib.import_module("backtest.kernel.run")
+        self.loop: Any = importlib.import_module("backtest.kernel.loop")
+        self.run.block_bars = lambda stage, width: 7  # several blocks in the shortest run
+
+    def simulated(self, p: Prepared, d: Decisions, quiet: Any = None) -> Run:
+        stage, sets = self.run.stage(p), self.engine.decided(d, p.warmup)
+        state = self.run.begin(stage, sets, keep=True)
+        quiet = quiet or self.loop.exposure_loop(several=p.k > 1, jit=False)
+        run: Run = self.run.as_run(state, self.run.walk(stage, sets, quiet, state))
+        return run
+
+    def looking(self, p: Prepared, d: Decisions) -> Run:
+        """Decisions on states."""
+        order = (("feature", "target"), *(("state", name) for name in STATES))
+        return self.simulated(p, d, self.loop.loop_of(order, DECIDE, several=p.k > 1, trails=True, jit=False))
+
+    def measured(self, p: Prepared, d: Decisions) -> Any:
+        """Without rows."""
+        stage, sets = self.run.stage(p, INTERVAL / HOUR), self.engine.decided(d, p.warmup)
+        state = self.run.begin(stage, sets, keep=False)
+        self.run.walk(stage, sets, self.loop.exposure_loop(several=p.k > 1, jit=False), state)
+        return self.engine.measured(stage, state, INTERVAL, p.n)[0]
+
+
+def looked(p: Prepared, d: Decisions) -> Run:
+    """The same decisions for the reference."""
+    space: dict[str, Callable[..., float]] = {}
+    exec(DECIDE, space)
+
+    def decide(bar: int, symbol: int, state: dict[str, float]) -> float:
+        return space["decide"](d.target[bar, symbol], *(state[name] for name in STATES))
+
+    return reference.run(p, decide, d)
+
+
+def measures_of(run: Run, p: Prepared) -> Any:
+    ts = np.arange(p.n, dtype=np.int64) * INTERVAL
+    return np.array(list(metrics.measures(run, ts, INTERVAL, p.contracts.kind, p.equity).values()))
+
+
+class Detector:
+    """What the reference says of every case, and whether an engine says so too."""
+
+    def __init__(self, skipped: set[int]) -> None:
+        self.hand = [(name, p, d, reference.run(p, d)) for name, p, d in by_hand()]
+        drawn_cases = [(seed, *made_up.made(drawn(seed))) for seed in range(RECIPES) if seed not in skipped]
+        self.drawn = [(seed, p, d, reference.run(p, d)) for seed, p, d in drawn_cases]
+        self.looking = [(seed, p, d, looked(p, d)) for seed, p, d, _ in self.drawn[: RECIPES // 2]]
+        self.measures = [(seed, p, d, measures_of(run, p)) for seed, p, d, run in self.drawn]
+
+    def found(self, margin: bool) -> list[str]:
+        """The first thing that differs, of each kind that is asked."""
+        new = Engine()
+        seen = [self.worked()] if margin else []
+        stages = (self.edges, self.rows, self.added_up, self.states)
+        return [what for what in (*seen, next((w for stage in stages if (w := stage(new))), "")) if what]
+
+    def worked(self) -> str:
+        verify: Any = importlib.import_module("backtest.verify")
+        failed = [o.id for o in verify.run(verify.load()) if o.status == "fail"]
+        return f"verify: {len(failed)} cases, {failed[0]}" if failed else ""
+
+    def edges(self, new: Engine) -> str:
+        for name, p, d, expected in self.hand:
+            if seen := made_up.differences(new.simulated(p, d), expected, p):
+                return f"by hand: {name}: {place(seen)}"
+        return ""
+
+    def rows(self, new: Engine) -> str:
+        for seed, p, d, expected in self.drawn:
+            if seen := made_up.differences(new.simulated(p, d), expected, p):
+                return f"reference: market {seed}: {place(seen)}"
+        return ""
+
+    def states(self, new: Engine) -> str:
+        for seed, p, d, expected in self.looking:
+            if seen := made_up.differences(new.looking(p, d), expected, p):
+                return f"states: market {seed}: {place(seen)}"
+        return ""
+
+    def added_up(self, new: Engine) -> str:
+        for seed, p, d, expected in self.measures:
+            got = new.measured(p, d)
+            near = np.isclose(got, expected, rtol=1e-8, atol=1e-8 * p.equity * AMOUNT + 1e-8, equal_nan=True)
+            if not near.all():
+                return f"measures: market {seed}: {metrics.NAMES[int(np.argmin(near))]}"
+        return ""
+
+
+AMOUNT = np.array([measure.unit == "money" for measure in metrics.MEASURES], dtype=float)
+
+
+def place(seen: list[str]) -> str:
+    """Where the first difference is, without its numbers."""
+    return seen[0].partition(":")[0]
+
+
+class TooLong(Exception):
+    """It does not end."""
+
+
+def stop(number: int, frame: FrameType | None) -> None:
+    raise TooLong
+
+
+def judged(detector: Detector, file: str) -> list[str]:
+    signal.setitimer(signal.ITIMER_REAL, LONGEST)
+    try:
+        return detector.found(margin=file == "backtest/margin.py")
+    except TooLong:
+        return ["does not end"]
+    except Exception as error:  # noqa: BLE001 - an engine that breaks is no longer the same
+        return [f"breaks: {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def main(folder: Path, skipped: set[int]) -> None:
+    np.seterr(all="ignore")
+    signal.signal(signal.SIGALRM, stop)
+    detector = Detector(skipped)
+    print(json.dumps(detector.found(margin=True)), flush=True)  # noqa: T201
+    for line in sys.stdin:
+        start = time.perf_counter()
+        task = json.loads(line)
+        path = folder / task["file"]
+        right = path.read_text(encoding="utf-8")
+        path.write_text(right.replace(task["old"], task["new"]), encoding="utf-8")
+        try:
+            caught = judged(detector, task["file"])
+        finally:
+            path.write_text(right, encoding="utf-8")
+        print(json.dumps({"caught": caught, "seconds": time.perf_counter() - start}), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), {int(x) for x in sys.argv[2].split(",") if x})
