@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 
-UNLEVERED = "unlevered, fully funded; cannot be liquidated; the engine with margin follows"
+UNLEVERED = "unlevered, fully funded; cannot be liquidated"
 
 LEDGER = np.dtype([("ts", "i8"), ("kind", "U8"), ("amount", "f8"), ("wallet", "f8")])
 

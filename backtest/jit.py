@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 
@@ -25,12 +25,12 @@ def jit(function: F) -> F:
     compiled = numba.njit(**OPTIONS)(function)
     if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
         _keep(compiled)
-    return compiled  # type: ignore[no-any-return]
+    return cast(F, compiled)
 
 
 def inlined(function: F) -> F:
     """Compiled as a part of the one function that calls it: each level of calls would be optimised once more."""
-    return numba.njit(inline="always", **OPTIONS)(function)
+    return cast(F, numba.njit(inline="always", **OPTIONS)(function))
 
 
 @cache
@@ -47,7 +47,7 @@ def source_hash() -> str:
 def _keep(compiled: Any) -> None:
     from numba.core.caching import FunctionCache, IndexDataCacheFile
 
-    class Stamped(FunctionCache):  # type: ignore[misc]
+    class Stamped(FunctionCache):
         def __init__(self, py_func: Callable[..., Any]) -> None:
             super().__init__(py_func)  # type: ignore[no-untyped-call]
             self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]

@@ -237,7 +237,7 @@ class Simulation(Walk):
     def field(self, name: str, leg: Leg, none: float = 0.0) -> float:
         column = getattr(self.fields, name) if self.fields is not None else None
         value = math.nan if column is None else float(column[self.bar, leg.symbol])
-        return none if math.isnan(value) else value
+        return value if math.isfinite(value) else none
 
     def state(self, leg: Leg, equity: float) -> dict[str, float]:
         """What a decision may look at."""

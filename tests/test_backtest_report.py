@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markupsafe import escape
 
+from backtest import Account, Costs, Result, simulate
 from backtest.hold import hold
 from backtest.report import page as pages
 from backtest.report.charts import turns
@@ -118,3 +120,41 @@ def test_holds_are_needed(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="at least one hold"):
         page(m, [])
     assert write_page(tmp_path / "new" / "x.html", m, [hold(m)]).is_file()
+
+
+def run_of(m: Market, leverage: float = 20.0) -> Result:
+    return simulate(m, exposure=leverage, venue="binance", costs=Costs.none(), account=Account(leverage=leverage))
+
+
+def falling(name: str = "BTC/USDT:USDT") -> Market:
+    return market(np.linspace(100.0, 60.0, 48), name=name)
+
+
+def test_a_run_is_shown_beside_the_holds_of_its_symbol() -> None:
+    m = falling()
+    result = run_of(m)
+    assert result.measures["liquidations"] == 1.0
+    html = page(m, [hold(m)], runs=[("Long <20x>", result)])
+    chart = charts_of(html)[-1]
+    assert chart["id"] == "s0-runs"
+    equity, ratio, marks = chart["data"]
+    np.testing.assert_allclose(equity["y"], result.run.series["equity"], rtol=1e-5)
+    np.testing.assert_allclose(ratio["y"], result.run.series["margin_ratio"], rtol=1e-5)
+    bar = int(result.run.liquidations["bar"][0])
+    assert marks["x"] == [equity["x"][bar]]
+    assert "Long &lt;20x&gt; lost 100.00%" in html or "Long &lt;20x&gt; lost 99." in html
+    assert "and was liquidated once." in html
+    assert "<20x>" not in html
+    for text in (*result.warnings, *result.assumptions):
+        assert str(escape(text)) in html
+
+
+def test_a_page_without_runs_says_nothing_of_margin() -> None:
+    m = falling()
+    assert "With margin" not in page(m, [hold(m)])
+
+
+def test_a_run_of_a_symbol_that_is_not_held_is_refused() -> None:
+    m, other = falling(), falling("ETH/USDT:USDT")
+    with pytest.raises(BadInput, match=r"the run 'mine' is of ETH/USDT:USDT"):
+        page(m, [hold(m)], runs=[("mine", run_of(other))])

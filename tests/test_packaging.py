@@ -55,6 +55,34 @@ def test_a_plain_import_loads_nothing_heavy(tmp_path):
     assert not {"pandas", "polars", "numba"} & set(loaded)
 
 
+def test_the_engine_is_imported_with_numpy_and_numba_alone(tmp_path):
+    heavy = {*ABSENT_AFTER_IMPORT, "pandas", "polars", "pyarrow", "tqdm", "jinja2", "rich", "cyclopts", "jupyterlab"}
+    for name in heavy - {"dask", "matplotlib"}:
+        assert importlib.util.find_spec(name), f"{name} is not installed: this test shows nothing"
+    code = "import sys; from backtest import simulate, measure, Account, Costs, Strategy, HOLD, Venue, Result"
+    loaded = python(sys.executable, f"{code}; print(*sys.modules)", tmp_path).split()
+    assert {"numpy", "numba", "backtest.engine"} <= set(loaded)
+    assert not heavy & set(loaded)
+
+
+def test_public_names_are_those_of_their_modules(tmp_path):
+    import backtest
+
+    assert sorted(backtest.__all__) == backtest.__all__ == [n for n in dir(backtest) if n in backtest.__all__]
+    for name in backtest.__all__:
+        home = importlib.import_module(backtest._HOME[name])
+        assert getattr(backtest, name) is getattr(home, name)
+        assert not (ROOT / "backtest" / f"{name}.py").exists(), f"{name} is a module: the name would mean two things"
+    with pytest.raises(AttributeError, match="has no attribute 'simulat'"):
+        backtest.simulat  # noqa: B018
+
+
+@pytest.mark.parametrize("before", ["pass", "import backtest.venue", "from backtest import Venue, simulate"])
+def test_backtest_venue_is_the_module_whatever_came_before(before, tmp_path):
+    code = f"{before}\nfrom backtest import venue\nprint(type(venue).__name__, venue.venue('okx').name)"
+    assert python(sys.executable, code, tmp_path).split() == ["module", "okx"]
+
+
 def repository_files() -> list[Path]:
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():

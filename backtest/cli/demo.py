@@ -2,7 +2,8 @@
 
 1. `data.sources.made_up` makes thirty days of two symbols; `ingest` stores them (a second time: finds them stored);
 2. `Store.market` aligns them; `backtest.hold` buys and keeps, and sells short and keeps, each symbol;
-3. `backtest.report` writes one HTML page that needs no network.
+3. `demo_strategy` trades each with margin, through the engine;
+4. `backtest.report` writes one HTML page that needs no network.
 
 The folder holds a `.gitignore` of its own, so that a checkout around it stays clean.
 """
@@ -21,7 +22,11 @@ from backtest.cli.options import Json, print_json, print_table
 
 if TYPE_CHECKING:
     from backtest.hold import Hold
+    from backtest.result import Result
     from data.market import Market
+
+Run = tuple[str, "Result"]
+MEASURES = ("max_drawdown", "trades", "fees", "funding", "slippage", "liquidations", "liquidation_loss")
 
 
 def demo(
@@ -34,7 +39,9 @@ def demo(
 
     Thirty days of two symbols that never existed, with funding, open interest,
     liquidations, tiers and depth; what buying or shorting each would have made;
-    one HTML page. Run it again: nothing is stored twice.
+    a strategy with a stop and a careless long, with margin, fees, funding and
+    liquidation; one HTML page. Run it again: nothing is stored twice. The first
+    run of a version compiles the engine, which takes about a minute.
     """
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
@@ -42,10 +49,11 @@ def demo(
     db, page = out / "made-up.duckdb", out / "index.html"
     stored = _fill(db)
     market, holds = _hold(db)
+    runs = _trade(market)
 
     from backtest.report.page import write_page
 
-    write_page(page, market, holds, made_up=True)
+    write_page(page, market, holds, runs=runs, title="A made-up market, held and traded", made_up=True)
     facts = {
         "made_up": True,
         "store": str(db.resolve()),
@@ -53,12 +61,13 @@ def demo(
         "rows_stored": stored,
         "market": market.hash,
         "holds": [_facts(h) for h in holds],
+        "runs": [_run_facts(*run) for run in runs],
         "seconds": round(time.perf_counter() - started, 2),
     }
     if as_json:
         print_json(facts)
     else:
-        _tell(market, holds, stored, db, page)
+        _tell(market, holds, runs, stored, db, page)
     if open_page:
         webbrowser.open(page.resolve().as_uri())
 
@@ -83,6 +92,25 @@ def _hold(db: Path) -> tuple[Market, list[Hold]]:
     return market, [hold(market, symbol, side) for symbol in symbols for side in (1, -1)]
 
 
+def _trade(market: Market) -> list[Run]:
+    from backtest.cli.demo_strategy import runs_of
+    from backtest.compiled import announce
+
+    announce()
+    return [run for symbol in market.symbols for run in runs_of(market.select([symbol]))]
+
+
+def _run_facts(name: str, result: Result) -> dict[str, Any]:
+    found = result.measures
+    return {
+        "symbol": result.symbols[0],
+        "run": name,
+        "return": found["total_return"],
+        **{measure: found[measure] for measure in MEASURES},
+        "warnings": list(result.warnings),
+    }
+
+
 def _facts(h: Hold) -> dict[str, Any]:
     return {
         "symbol": h.symbol,
@@ -97,7 +125,7 @@ def _facts(h: Hold) -> dict[str, Any]:
     }
 
 
-def _tell(market: Market, holds: Sequence[Hold], stored: int, db: Path, page: Path) -> None:
+def _tell(market: Market, holds: Sequence[Hold], runs: Sequence[Run], stored: int, db: Path, page: Path) -> None:
     print("A made-up market: nothing in it ever happened.")
     print(f"{f'{stored:,} rows stored' if stored else 'All rows were stored before'}; {market!r}")
     print()
@@ -117,5 +145,28 @@ def _tell(market: Market, holds: Sequence[Hold], stored: int, db: Path, page: Pa
     )
     print(holds[0].convention[0].upper() + holds[0].convention[1:] + ".")
     print()
+    _tell_runs(runs)
+    print()
     print(f"Page   {page}   (open it in a browser; it needs no network)")
     print(f"Store  {db}   (look inside: unwind status --db {db})")
+
+
+def _tell_runs(runs: Sequence[Run]) -> None:
+    first = runs[0][1]
+    print(f"With margin, from {first.start_equity:,.0f} {first.currency} each:")
+    print_table(
+        [
+            {
+                "symbol": result.symbols[0],
+                "run": name,
+                "return": f"{m['total_return']:+.2%}",
+                "trades": f"{m['trades']:,.0f}",
+                "fees": f"{0.0 - m['fees']:,.0f}",
+                "funding": f"{m['funding']:+,.0f}",
+                "liquidations": f"{m['liquidations']:,.0f}",
+                "they took": f"{0.0 - m['liquidation_loss']:,.0f}",
+            }
+            for name, result in runs
+            for m in [result.measures]
+        ]
+    )

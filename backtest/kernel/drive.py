@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import carray, types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from backtest.jit import jit
@@ -20,9 +20,11 @@ from backtest.kernel.layout import (
     BAD_BAR,
     BAD_SYMBOL,
     BAD_VALUE,
+    BAR,
     BUSY,
     CLOSE,
     CODE,
+    COLD,
     D_DUE,
     DISTANCE,
     ENTRY_PRICE,
@@ -101,6 +103,30 @@ def call_quiet(
 quietly: Any = call_quiet
 
 
+@intrinsic
+def _pointer(typingctx: Any, at: Any) -> Any:
+    signature = types.CPointer(types.float64)(types.int64)  # type: ignore[no-untyped-call]
+
+    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
+
+    return signature, codegen
+
+
+pointer: Any = _pointer
+
+
+@jit
+def bare(array: Floats) -> Any:
+    """The same array without an owner: nothing counts references to it, which slow bars would do at every call."""
+    return carray(pointer(array.ctypes.data), array.shape)
+
+
+@jit
+def bare_row(array: Floats, s: int) -> Any:
+    return carray(pointer(array.ctypes.data + s * array.strides[0]), array.shape[1:])
+
+
 @jit
 def address(array: Floats) -> Any:
     return array.ctypes.data
@@ -134,24 +160,31 @@ def begin(acc: Floats, leg: Floats, tables: Floats) -> None:
 
 @jit
 def gather(
-    hot: Floats, rows: Floats, base: int, count: int, cols: tuple[Floats, ...], screen: tuple[Floats, ...],
-    present: Flags, leg: Floats, features: Floats,
+    hot: Floats, cold: Floats, rows: Floats, base: int, count: int, cols: tuple[Floats, ...],
+    screen: tuple[Floats, ...], present: Flags, leg: Floats, features: Floats,
 ) -> None:  # fmt: skip
-    """Hot rows and features of one block of bars, side by side: column after column, since columns lie together."""
+    """The bars and features of one block, side by side: column after column, since columns lie together.
+
+    Each look into a tuple of arrays counts references, which costs more than a slow bar: here it is once a block.
+    """
     symbols = len(leg)
     first, many = base * symbols, count * symbols
     for c in range(4):  # layout.H_MARK_LOW .. H_HIGH
         column = screen[c].reshape(-1)[first : first + many]
         for j in range(many):
             hot[j * HOT + c] = column[j]
-    marks = cols[7].reshape(-1)[first : first + many]
-    closes = cols[3].reshape(-1)[first : first + many]
+    for c in range(COLD - 1):
+        column = cols[c].reshape(-1)[first : first + many]
+        for j in range(many):
+            cold[j * COLD + c] = column[j]
     there = present.reshape(-1)[first : first + many]
     for j in range(many):
-        mark = marks[j]
+        mark = cold[j * COLD + MARK_CLOSE - BAR]
+        is_there = 1.0 if there[j] else 0.0
         hot[j * HOT + H_VALUE] = -1.0 / mark if leg[j % symbols, KIND] == INVERSE else mark
-        hot[j * HOT + H_CLOSE] = closes[j]
-        hot[j * HOT + H_PRESENT] = 1.0 if there[j] else 0.0
+        hot[j * HOT + H_CLOSE] = cold[j * COLD + CLOSE - BAR]
+        hot[j * HOT + H_PRESENT] = is_there
+        cold[j * COLD + COLD - 1] = is_there
     width = len(features)
     for c in range(width):
         column = features[c].reshape(-1)[first : first + many]
@@ -160,7 +193,7 @@ def gather(
 
 
 @jit
-def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, cols: tuple[Floats, ...], i: int) -> bool:
+def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, cold: Floats, low: int, i: int) -> bool:
     """What the quiet loop decided at bar i. False: a target that is no number."""
     for k in range(len(leg)):
         target = leg[k, TARGET]
@@ -171,7 +204,8 @@ def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, col
             acc[CODE] = QUIET_ERROR
             acc[BAD_BAR], acc[BAD_SYMBOL], acc[BAD_VALUE] = i, k, target
             return False
-        leg[k, MARK_CLOSE], leg[k, CLOSE] = cols[7][i, k], cols[3][i, k]
+        at = ((i - low) * len(leg) + k) * COLD - BAR
+        leg[k, MARK_CLOSE], leg[k, CLOSE] = cold[at + MARK_CLOSE], cold[at + CLOSE]
         queue_order(acc, leg, feat, res, s, k, i, target)
     return True
 
@@ -225,7 +259,8 @@ def fill_quiet(
     acc: Floats,
     leg: Floats,
     tie: Floats,
-    cols: tuple[Floats, ...],
+    cold: Floats,
+    low: int,
     series: Floats,
     leg_series: Floats,
     distances: Floats,
@@ -236,7 +271,9 @@ def fill_quiet(
     for i in range(first, stop):
         if acc[OPEN_LEGS] > 0.0:
             for k in range(len(leg)):
-                leg[k, MARK_CLOSE], leg[k, MARK_LOW], leg[k, MARK_HIGH] = cols[7][i, k], cols[6][i, k], cols[5][i, k]
+                at = ((i - low) * len(leg) + k) * COLD - BAR
+                for c in (MARK_CLOSE, MARK_LOW, MARK_HIGH):
+                    leg[k, c] = cold[at + c]
             acc[EQUITY] = equity_at(acc, leg)
             acc[DISTANCE] = np.inf
             quiet_distances(acc, leg)
@@ -261,7 +298,8 @@ def walk_blocks(
     quiet: int, step: int, base: int, stop: int, last: int, at: Ints, accs: Floats, legs: Floats, tie: Floats,
     tables: Floats, evs: Floats, cols: tuple[Floats, ...], screen: tuple[Floats, ...], present: Flags,
     fine: tuple[Floats, ...], fine_present: Flags, fine_first: Ints, day_end: Flags, boundaries: Ints, features: Floats,
-    hot: Floats, hot_rows: Floats, columns: Floats, parameters: Floats, res: Floats, warmup: Ints, daily: Floats,
+    hot: Floats, cold: Floats, hot_rows: Floats, columns: Floats, parameters: Floats, res: Floats, warmup: Ints,
+    daily: Floats,
     work: Floats, spare_acc: Floats, spare_leg: Floats, log: Floats, series: Floats, leg_series: Floats,
     distances: Floats,
 ) -> int:  # fmt: skip
@@ -272,9 +310,13 @@ def walk_blocks(
     """
     symbols, width, stride = legs.shape[1], len(features), legs.shape[2]
     keep = accs[0, KEEP] != 0.0
+    tie, tables, evs, cold, log = bare(tie), bare(tables), bare(evs), bare(cold), bare(log)
+    features, res, daily = bare(features), bare(res), bare(daily)
+    spare_acc, spare_leg = bare(spare_acc), bare(spare_leg)
+    series, leg_series, distances = bare(series), bare(leg_series), bare(distances)
     for low in range(base, stop, step):
         high = min(low + step, stop)
-        gather(hot, hot_rows, low, high - low, cols, screen, present, legs[0], features)
+        gather(hot, cold, hot_rows, low, high - low, cols, screen, present, legs[0], features)
         for s in range(len(accs)):
             i, boundary = at[s, 0], at[s, 1]
             ended = at[s, 2] != 0 and stays_quiet(accs, s, i, high, boundaries, boundary, warmup[s])
@@ -286,10 +328,10 @@ def walk_blocks(
                 if accs[s, CODE] == QUIET_END:
                     at[s, 0] = i
                     continue
-            acc, leg = accs[s], legs[s]
+            acc, leg = bare_row(accs, s), bare_row(legs, s)
             at[s, 2] = 0 if keep else 1
             while True:
-                if ended and acc[CODE] == QUIET_ORDER and not take_orders(acc, leg, features, res, s, cols, i - 1):
+                if ended and acc[CODE] == QUIET_ORDER and not take_orders(acc, leg, features, res, s, cold, low, i - 1):
                     return BAD
                 if i >= high:
                     break
@@ -297,8 +339,8 @@ def walk_blocks(
                     at[s, 0], at[s, 1] = i, boundary
                     return MORE_ROOM
                 slow_bar(
-                    i, last, acc, leg, tie, tables, evs, cols, present, fine, fine_present, fine_first, day_end,
-                    daily[s], log, spare_acc, spare_leg,
+                    i, last, acc, leg, tie, tables, evs, cold, low, fine, fine_present, fine_first, day_end, daily, s,
+                    log, spare_acc, spare_leg,
                 )  # fmt: skip
                 if keep:
                     write_series(i, acc, leg, series, leg_series, distances)
@@ -321,7 +363,7 @@ def walk_blocks(
                         row_of(columns, s), row_of(parameters, s), address(leg), address(acc), address(work),
                     )  # fmt: skip
                 if keep:
-                    fill_quiet(i + 1, end, acc, leg, tie, cols, series, leg_series, distances)
+                    fill_quiet(i + 1, end, acc, leg, tie, cold, low, series, leg_series, distances)
                 i = end
             at[s, 0], at[s, 1] = i, boundary
     return DONE

@@ -102,7 +102,7 @@ BAR = 65
     COST_B,
     PRESENT,
 ) = range(BAR, BAR + 13)
-PRICES = 12  # open .. b, in the order of the columns that a run is given
+COLD = 13  # of them
 
 # of leg, too, from QUEUE on: SLOT numbers for each order that is not due yet
 QUEUE = 78

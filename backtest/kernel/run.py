@@ -241,7 +241,11 @@ def walk(
     many = s.n if keep else 0
     log = np.empty((FIRST_ROWS + drive.ROOM * s.k if keep else 0, at.LOG))
     kept = Kept(log, np.empty((len(SERIES), many)), np.empty((len(LEG_SERIES), many, s.k)), np.empty(many))
-    hot, rows = np.empty(step * s.k * at.HOT), np.empty(max(1, step * s.k * width))
+    hot, cold, rows = (
+        np.empty(step * s.k * at.HOT),
+        np.empty(step * s.k * at.COLD),
+        np.empty(max(1, step * s.k * width)),
+    )
     work, spare_acc, spare_leg = np.empty(WORK * s.k), np.empty_like(s.acc), np.empty_like(s.leg)
     call = drive.walk_blocks if loop.address else plain_walk()
     quiet: Any = loop.address or loop.plain
@@ -251,7 +255,7 @@ def walk(
         status = call(
             quiet, step, base, stop, s.n - 1, state.at, state.acc, state.leg, s.tie, s.tables, s.evs,
             s.cols, s.screen, s.present, s.fine, s.fine_present, s.fine_first, s.day_end, s.boundaries, sets.features,
-            hot, rows, sets.columns, sets.parameters, sets.reserved, sets.warmup,
+            hot, cold, rows, sets.columns, sets.parameters, sets.reserved, sets.warmup,
             state.daily, work, spare_acc, spare_leg, kept.log, kept.series, kept.legs, kept.distances,
         )  # fmt: skip
         if status == drive.MORE_ROOM:
@@ -339,5 +343,11 @@ def plain_walk() -> Callable[..., int]:
         flat = [np.asarray(a).reshape(-1) for a in given[7:]]
         return int(quiet(*given[:7], *flat))
 
-    whole: Callable[..., int] = own(drive.walk_blocks, quietly=call, address=lambda a: a, row_of=lambda a, s: a[s])
+    def row(array: Any, s: int) -> Any:
+        return array[s]
+
+    def same(array: Any) -> Any:
+        return array
+
+    whole: Callable[..., int] = own(drive.walk_blocks, quietly=call, address=same, row_of=row, bare=same, bare_row=row)
     return whole

@@ -26,6 +26,7 @@ from backtest.kernel.layout import (
     CASH_RATE,
     CLOSE,
     CLOSING_FEE,
+    COLD,
     COLLATERAL,
     CROSS_BALANCE,
     CROSS_LEGS,
@@ -76,7 +77,6 @@ from backtest.kernel.layout import (
     PEAK,
     PEAK_BAR,
     PRESENT,
-    PRICES,
     QUEUED,
     RATE_NOW,
     RATIO,
@@ -130,12 +130,13 @@ NO_EVENT = -1
 
 
 @jit
-def load(leg: Floats, cols: tuple[Floats, ...], present: Flags, at: int) -> None:
-    """The bar `at` of every symbol."""
-    for k in range(len(leg)):
-        for c in range(PRICES):
-            leg[k, BAR + c] = cols[c][at, k]
-        leg[k, PRESENT] = 1.0 if present[at, k] else 0.0
+def load(leg: Floats, cold: Floats, row: int) -> None:
+    """A bar of every symbol; `row`: its place in the block."""
+    symbols = len(leg)
+    for k in range(symbols):
+        at = (row * symbols + k) * COLD
+        for c in range(COLD):
+            leg[k, BAR + c] = cold[at + c]
 
 
 @jit
@@ -252,13 +253,14 @@ def slow_bar(
     tie: Floats,
     tables: Floats,
     evs: Floats,
-    cols: tuple[Floats, ...],
-    present: Flags,
+    cold: Floats,
+    low: int,
     fine: tuple[Floats, ...],
     fine_present: Flags,
     fine_first: Ints,
     day_end: Flags,
     daily: Floats,
+    s: int,
     log: Floats,
     spare_acc: Floats,
     spare_leg: Floats,
@@ -272,14 +274,14 @@ def slow_bar(
             e += 1
         acc[EVENT] = e
     else:
-        load(leg, cols, present, i)
+        load(leg, cold, i - low)
         for k in range(len(leg)):
             leg[k, FILLED] = 0.0
         move(
-            i, acc, leg, tie, evs, cols, present, fine, fine_present, fine_first, log,
+            i, acc, leg, tie, evs, cold, low, fine, fine_present, fine_first, log,
             spare_acc, spare_leg,
         )  # fmt: skip
-    finish(i, last, acc, leg, tie, day_end[i], daily, log)
+    finish(i, last, acc, leg, tie, day_end[i], daily, s, log)
 
 
 @inlined
@@ -289,8 +291,8 @@ def move(
     leg: Floats,
     tie: Floats,
     evs: Floats,
-    cols: tuple[Floats, ...],
-    present: Flags,
+    cold: Floats,
+    low: int,
     fine: tuple[Floats, ...],
     fine_present: Flags,
     fine_first: Ints,
@@ -311,14 +313,14 @@ def move(
         ambiguous = False
         for f in range(fine_first[i], fine_first[i + 1]):
             for k in range(len(leg)):
-                leg[k, PRESENT] = 1.0 if present[i, k] else 0.0
+                leg[k, PRESENT] = cold[((i - low) * len(leg) + k) * COLD + COLD - 1]
             load_fine(leg, fine, fine_present, f)
             act(acc, leg, evs, i, 1.0, f, log)
             if extremes(acc, leg, tie, i, log, spare_acc, spare_leg):
                 ambiguous = True
         if ambiguous:
             acc[AMBIGUOUS] += 1.0
-        load(leg, cols, present, i)
+        load(leg, cold, i - low)
         act(acc, leg, evs, i, 1.0, -1, log)
     at_close(i, acc, leg, tie, log)
 
@@ -349,7 +351,7 @@ def at_close(i: int, acc: Floats, leg: Floats, tie: Floats, log: Floats) -> None
 
 @jit
 def finish(
-    i: int, last: int, acc: Floats, leg: Floats, tie: Floats, day_over: bool, daily: Floats, log: Floats
+    i: int, last: int, acc: Floats, leg: Floats, tie: Floats, day_over: bool, daily: Floats, s: int, log: Floats
 ) -> None:
     """Step 6: interest, equity, measures, ruin; and what the quiet bars after this one look at."""
     if day_over and acc[CASH_RATE] != 0.0:
@@ -367,7 +369,7 @@ def finish(
     measure_marks(acc, leg, tie, day_over or i == last or acc[KEEP] != 0.0)
     if day_over or i == last:
         day = int(acc[DAYS])
-        daily[day] = equity
+        daily[s, day] = equity
         acc[DAYS] = day + 1.0
         acc[EXPOSURE_SUM] += acc[GROSS]
     for k in range(len(leg)):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,15 @@ from backtest.hold import Hold
 from backtest.report.thin import keep
 from data import clock
 
+if TYPE_CHECKING:
+    from backtest.result import Result
+
 Array = npt.NDArray[np.float64]
 Times = npt.NDArray[np.int64]
 Trace = dict[str, Any]
 
 MARKS = 40  # liquidation marks drawn on the price
+RUN_COLORS = ("--up", "--third", "--accent", "--soft")
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,45 @@ def leverage(name: str, ts: Times, interval: int, interest: Array, turnover: Arr
             "yaxis": _money([0.46, 1.0]),
             "yaxis2": {"domain": [0.0, 0.36], "rangemode": "tozero", "nticks": 4, "ticksuffix": "x"},
         },
+    )
+
+
+def runs(name: str, runs: Sequence[tuple[str, Result]], money: str) -> Chart:
+    """Equity of simulated runs with their liquidations, and how near to one they were."""
+    data: list[Trace] = []
+    keys: list[Key] = []
+    for number, (label, result) in enumerate(runs):
+        color = RUN_COLORS[number % len(RUN_COLORS)]
+        equity, ratio = result.run.series["equity"], result.run.series["margin_ratio"]
+        closes = _closes(result.ts, result.interval)
+        rows, others = keep(equity), keep(ratio)
+        data.append(_line(_ms(closes[rows]), equity[rows], label, color))
+        data.append(_line(_ms(closes[others]), ratio[others], f"{label}, margin ratio", color, axis="y2", width=1.1))
+        keys.append(Key(label, color))
+    for _, result in runs:
+        hits = result.run.liquidations
+        if len(hits):
+            most = np.sort(np.argsort(-hits["loss"], kind="stable")[:MARKS])
+            at, loss = hits["bar"][most].astype(np.int64), np.maximum(hits["loss"][most], 1e-9)
+            where = _closes(result.ts, result.interval)[at]
+            data.append(
+                _marks(where, result.run.series["equity"][at], loss, "liquidated, lost", "--down", "triangle-down")
+            )
+    if any(len(result.run.liquidations) for _, result in runs):
+        keys.append(Key("liquidated", "--down", "down"))
+    return Chart(
+        f"{name}-runs",
+        "What trading with margin made",
+        f"Above: equity in {money}. Below: maintenance margin as a part of the margin that is left, at each close. "
+        "At 1 a position is liquidated, which happens inside a bar: the triangles show where.",
+        tuple(keys),
+        data,
+        {
+            "xaxis": _time(anchor="y2"),
+            "yaxis": _money([0.38, 1.0]),
+            "yaxis2": {"domain": [0.0, 0.3], "rangemode": "tozero", "nticks": 4},
+        },
+        wide=True,
     )
 
 

@@ -1,7 +1,8 @@
 """The HTML page: one file that holds everything it shows, its own plotly.js included, and asks no network for
 anything.
 
-`page(market, holds)` gives the text, `write_page(path, ...)` a file. In steps:
+`page(market, holds)` gives the text, `write_page(path, ...)` a file. `runs=` adds simulated runs to the section of
+their symbol. In steps:
 
 1. what is said in words and numbers is reckoned here, on every bar;
 2. charts are plain dicts (`charts`), their points thinned for the eye;
@@ -34,6 +35,7 @@ from data import clock
 from data.errors import BadInput, UnwindError
 
 if TYPE_CHECKING:
+    from backtest.result import Result
     from data.market import Market
 
 Array = npt.NDArray[np.float64]
@@ -62,21 +64,53 @@ class Tile:
     tone: str = ""
 
 
-def page(market: Market, holds: Sequence[Hold], *, title: str = "Buying and keeping", made_up: bool = False) -> str:
-    """The page of one market: for each symbol, what positions kept from the first bar to the last would have made."""
+RUN_MEASURES = (
+    "total_return",
+    "max_drawdown",
+    "trades",
+    "win_rate",
+    "fees",
+    "funding",
+    "slippage",
+    "liquidations",
+    "liquidation_loss",
+    "min_margin_distance",
+)
+ROWS = 8  # of a table of trades or liquidations
+
+Runs = Sequence[tuple[str, "Result"]]
+
+
+def page(
+    market: Market,
+    holds: Sequence[Hold],
+    *,
+    runs: Runs = (),
+    title: str = "Buying and keeping",
+    made_up: bool = False,
+) -> str:
+    """The page of one market: for each symbol, what positions kept from the first bar to the last would have made.
+
+    `runs`: (name, result) of simulations of one symbol each, shown beside the holds of that symbol.
+    """
     import jinja2
     import markupsafe
 
     if not holds:
         raise BadInput("a page needs at least one hold")
     symbols = list(dict.fromkeys(h.symbol for h in holds))
-    sections = [_section(market, [h for h in holds if h.symbol == s], f"s{i}") for i, s in enumerate(symbols)]
+    _check_runs(runs, symbols)
+    sections = [
+        _section(market, [h for h in holds if h.symbol == s], [r for r in runs if r[1].symbols == (s,)], f"s{i}")
+        for i, s in enumerate(symbols)
+    ]
     drawn = [chart for section in sections for chart in section["charts"]]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string((HERE / "page.html").read_text(encoding="utf-8"))
     return template.render(
         title=title,
-        lead="What a position that is paid for in full would have made, and the leverage in the market around it.",
+        lead="What a position that is paid for in full would have made, and the leverage in the market around it."
+        + (" Then what trading it with margin made." if runs else ""),
         made_up=made_up,
         identity=_identity(market, symbols, holds),
         sections=sections,
@@ -110,7 +144,16 @@ def _identity(market: Market, symbols: Sequence[str], holds: Sequence[Hold]) -> 
     ]
 
 
-def _section(market: Market, holds: Sequence[Hold], anchor: str) -> dict[str, Any]:
+def _check_runs(runs: Runs, symbols: Sequence[str]) -> None:
+    for name, result in runs:
+        if len(result.symbols) != 1 or result.symbols[0] not in symbols:
+            raise BadInput(
+                f"the run {name!r} is of {', '.join(result.symbols)}: "
+                f"a page shows runs of one symbol that it holds ({', '.join(symbols)})"
+            )
+
+
+def _section(market: Market, holds: Sequence[Hold], runs: Runs, anchor: str) -> dict[str, Any]:
     one = market.select([holds[0].symbol])
     money = _money_of(holds[0].symbol)
     long = next((h for h in holds if h.side > 0), holds[0])
@@ -119,10 +162,18 @@ def _section(market: Market, holds: Sequence[Hold], anchor: str) -> dict[str, An
         "symbol": holds[0].symbol,
         "verdict": " ".join(_sentence(h) for h in holds),
         "tiles": [*(_result(h) for h in holds), *_funding_tiles(long, money), *_market_tiles(one, money)],
-        "charts": _charts(one, holds, long, anchor, money),
+        "charts": [*_charts(one, holds, long, anchor, money), *_run_charts(runs, anchor)],
+        "runs": _runs(runs) if runs else None,
         "coverage": _coverage(one),
-        "warnings": [*one.warnings, *(w for h in holds for w in h.warnings())],
-        "assumptions": _assumptions(holds[0], money),
+        "warnings": [
+            *one.warnings,
+            *(w for h in holds for w in h.warnings()),
+            *(f"{name}: {w}" for name, result in runs for w in result.warnings),
+        ],
+        "assumptions": [
+            *_assumptions(holds[0], money),
+            *dict.fromkeys(f"With margin: {a}" for _, result in runs for a in result.assumptions),
+        ],
     }
 
 
@@ -234,6 +285,95 @@ def _assumptions(hold: Hold, money: str) -> list[str]:
         "Funding is paid by the position held into each settlement, at the settlement's own price, or else on the mark "
         "at the open of its bar.",
         "Equity is marked at the mark price of each close. A short that loses its whole wallet stops at zero.",
+    ]
+
+
+# Simulated runs.
+
+
+def _run_charts(runs: Runs, anchor: str) -> list[charts.Chart]:
+    return [charts.runs(anchor, runs, runs[0][1].currency)] if runs else []
+
+
+def _runs(runs: Runs) -> dict[str, Any]:
+    """Measures, trades and liquidations as text, in tables of (heads, rows); the first columns are words."""
+    return {
+        "verdict": " ".join(_run_sentence(name, result) for name, result in runs),
+        "tables": [
+            _table("Side by side", ("", *(name for name, _ in runs)), _measures(runs), words=1),
+            _table(
+                f"Trades, the {ROWS} that moved the account most of each run",
+                ("Run", "Opened", "Side", "Ended by", "Hours", "Entry", "Exit", "Profit", "Fees", "Funding"),
+                [row for name, result in runs for row in _trades(name, result)],
+                words=4,
+            ),
+            _table(
+                f"Liquidations, the {ROWS} that cost most of each run",
+                ("Run", "Bar", "Side", "Mark", "Sold or bought at", "Fee", "Lost"),
+                [row for name, result in runs for row in _liquidations(name, result)],
+                words=3,
+            ),
+        ],
+    }
+
+
+def _table(title: str, heads: Sequence[str], rows: list[tuple[str, ...]], *, words: int) -> dict[str, Any]:
+    return {"title": title, "heads": heads, "rows": rows, "words": words}
+
+
+def _run_sentence(name: str, result: Result) -> str:
+    m = result.measures
+    did = "made" if m["total_return"] >= 0.0 else "lost"
+    ended = " and was ruined" if result.ruined else ""
+    hits, trades = int(m["liquidations"]), int(m["trades"])
+    forced = "was never liquidated" if not hits else f"was liquidated {'once' if hits == 1 else f'{hits:,} times'}"
+    return f"{name} {did} {abs(m['total_return']):.2%} in {trades:,} trades{ended}, and {forced}."
+
+
+def _measures(runs: Runs) -> list[tuple[str, ...]]:
+    from backtest.metrics import MEASURES
+    from backtest.result import as_text
+
+    known = {m.name: m for m in MEASURES}
+    return [
+        (
+            name.replace("_", " ").replace("min margin distance", "nearest to a liquidation"),
+            *(_minus(as_text(known[name], result.measures[name])) for _, result in runs),
+        )
+        for name in RUN_MEASURES
+    ]
+
+
+def _trades(name: str, result: Result) -> list[tuple[str, ...]]:
+    frame = result.trades
+    net = frame["profit"] - frame["fees"] + frame["funding"] + frame["insurance"]
+    most = frame.loc[net.abs().sort_values(ascending=False, kind="stable").index[:ROWS]].sort_index()
+    return [
+        (
+            name,
+            clock.iso(trade["ts"].value),
+            trade["side"],
+            trade["why"].replace("_", " "),
+            f"{trade['hours']:,.1f}",
+            f"{trade['entry_price']:,.8g}",
+            f"{trade['exit_price']:,.8g}",
+            *(_minus(f"{x:,.2f}") for x in (trade["profit"], 0.0 - trade["fees"], trade["funding"])),
+        )
+        for trade in most.to_dict("records")
+    ]
+
+
+def _liquidations(name: str, result: Result) -> list[tuple[str, ...]]:
+    most = result.liquidations.nlargest(ROWS, "loss").sort_index()
+    return [
+        (
+            name,
+            clock.iso(hit["ts"].value),
+            hit["side"],
+            *(f"{hit[price]:,.8g}" for price in ("trigger", "price")),
+            *(f"{hit[amount]:,.2f}" for amount in ("fee", "loss")),
+        )
+        for hit in most.to_dict("records")
     ]
 
 

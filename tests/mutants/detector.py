@@ -9,7 +9,7 @@ and a new one; the answer is what the detector saw of the engine with it, and th
     verify      worked cases of venues (for what `backtest.margin` changes)
     reference   kernel and reference on drawn markets, row by row
     states      the same, where decisions look at every state
-    measures    what the loops add up, and `backtest.metrics` on the rows of the reference
+    measures    what the loops add up, and `backtest.metrics` on their own rows
 
 Compilation is off, so the modules are read again for each mutant, in milliseconds. The reference is read once.
 """
@@ -22,7 +22,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -36,7 +36,8 @@ from backtest.prepare import Decisions, Prepared
 from backtest.records import Run
 from data.clock import HOUR
 
-RECIPES = 260
+RECIPES = 260  # drawn markets; all of them are run with each mutant until one differs
+LOOKING = 130
 INTERVAL = 6 * HOUR  # four bars a day: what `engine_markets` takes for days
 LONGEST = 20.0  # seconds for one mutant: one that does not end is caught
 FRESH = (
@@ -199,7 +200,7 @@ class Engine:
         self.engine: Any = importlib.import_module("backtest.engine")
         self.run: Any = importlib.import_module("backtest.kernel.run")
         self.loop: Any = importlib.import_module("backtest.kernel.loop")
-        self.run.block_bars = lambda stage, width: 7  # several blocks in the shortest run
+        self.run.block_bars = lambda *_: 7  # several blocks in the shortest run
 
     def simulated(self, p: Prepared, d: Decisions, quiet: Any = None) -> Run:
         stage, sets = self.run.stage(p), self.engine.decided(d, p.warmup)
@@ -238,60 +239,66 @@ def measures_of(run: Run, p: Prepared) -> Any:
 
 
 class Detector:
-    """What the reference says of every case, and whether an engine says so too."""
+    """What the reference says of every case, and whether an engine says so too.
 
-    def __init__(self, skipped: set[int]) -> None:
+    `skipped`: drawn markets that are left out, by the name of a comparison.
+    """
+
+    def __init__(self, skipped: dict[str, list[int]]) -> None:
         self.hand = [(name, p, d, reference.run(p, d)) for name, p, d in by_hand()]
-        drawn_cases = [(seed, *made_up.made(drawn(seed))) for seed in range(RECIPES) if seed not in skipped]
-        self.drawn = [(seed, p, d, reference.run(p, d)) for seed, p, d in drawn_cases]
-        self.looking = [(seed, p, d, looked(p, d)) for seed, p, d, _ in self.drawn[: RECIPES // 2]]
-        self.measures = [(seed, p, d, measures_of(run, p)) for seed, p, d, run in self.drawn]
+        markets = [(seed, *made_up.made(drawn(seed))) for seed in range(RECIPES)]
+        some = [one for one in markets if one[0] not in skipped["measures"]]
+        self.summed: list[Any] = [(seed, p, d, None) for seed, p, d in some]
+        some = [one for one in markets if one[0] not in skipped["reference"]]
+        self.drawn = [(seed, p, d, reference.run(p, d)) for seed, p, d in some]
+        some = [one for one in markets[:LOOKING] if one[0] not in skipped["states"]]
+        self.looking = [(seed, p, d, looked(p, d)) for seed, p, d in some]
 
     def found(self, margin: bool) -> list[str]:
-        """The first thing that differs, of each kind that is asked."""
+        """The first difference; and of the worked cases where they may notice too."""
         new = Engine()
-        seen = [self.worked()] if margin else []
-        stages = (self.edges, self.rows, self.added_up, self.states)
-        return [what for what in (*seen, next((w for stage in stages if (w := stage(new))), "")) if what]
+        worked = self.worked() if margin else ""
+        first = next((what for stage in self.stages(new) for what in stage), "")
+        return [what for what in (worked, first) if what]
+
+    def standing(self) -> list[str]:
+        """Every difference of the engine as it stands."""
+        worked = self.worked()
+        return [what for stage in self.stages(Engine()) for what in stage] + [worked] * bool(worked)
+
+    def stages(self, new: Engine) -> list[Iterator[str]]:
+        """In the order of what is read first: cases that were made for something, then drawn ones."""
+        return [
+            different("by hand", self.hand, new.simulated),
+            different("reference", self.drawn, new.simulated),
+            self.added_up(new),
+            different("states", self.looking, new.looking),
+        ]
 
     def worked(self) -> str:
         verify: Any = importlib.import_module("backtest.verify")
         failed = [o.id for o in verify.run(verify.load()) if o.status == "fail"]
         return f"verify: {len(failed)} cases, {failed[0]}" if failed else ""
 
-    def edges(self, new: Engine) -> str:
-        for name, p, d, expected in self.hand:
-            if seen := made_up.differences(new.simulated(p, d), expected, p):
-                return f"by hand: {name}: {place(seen)}"
-        return ""
-
-    def rows(self, new: Engine) -> str:
-        for seed, p, d, expected in self.drawn:
-            if seen := made_up.differences(new.simulated(p, d), expected, p):
-                return f"reference: market {seed}: {place(seen)}"
-        return ""
-
-    def states(self, new: Engine) -> str:
-        for seed, p, d, expected in self.looking:
-            if seen := made_up.differences(new.looking(p, d), expected, p):
-                return f"states: market {seed}: {place(seen)}"
-        return ""
-
-    def added_up(self, new: Engine) -> str:
-        for seed, p, d, expected in self.measures:
-            got = new.measured(p, d)
+    def added_up(self, new: Engine) -> Iterator[str]:
+        for seed, p, d, _ in self.summed:
+            try:
+                got, expected = new.measured(p, d), measures_of(new.simulated(p, d), p)
+            except ZeroDivisionError as error:
+                yield f"measures: {seed}: {error}"
+                continue
             near = np.isclose(got, expected, rtol=1e-8, atol=1e-8 * p.equity * AMOUNT + 1e-8, equal_nan=True)
             if not near.all():
-                return f"measures: market {seed}: {metrics.NAMES[int(np.argmin(near))]}"
-        return ""
+                yield f"measures: {seed}: {metrics.NAMES[int(np.argmin(near))]}"
+
+
+def different(name: str, cases: Iterable[Any], simulated: Callable[[Prepared, Decisions], Run]) -> Iterator[str]:
+    for case, p, d, expected in cases:
+        if seen := made_up.differences(simulated(p, d), expected, p):
+            yield f"{name}: {case}: {seen[0].partition(':')[0]}"
 
 
 AMOUNT = np.array([measure.unit == "money" for measure in metrics.MEASURES], dtype=float)
-
-
-def place(seen: list[str]) -> str:
-    """Where the first difference is, without its numbers."""
-    return seen[0].partition(":")[0]
 
 
 class TooLong(Exception):
@@ -314,11 +321,11 @@ def judged(detector: Detector, file: str) -> list[str]:
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def main(folder: Path, skipped: set[int]) -> None:
+def main(folder: Path, skipped: dict[str, list[int]]) -> None:
     np.seterr(all="ignore")
     signal.signal(signal.SIGALRM, stop)
     detector = Detector(skipped)
-    print(json.dumps(detector.found(margin=True)), flush=True)  # noqa: T201
+    print(json.dumps(detector.standing()), flush=True)  # noqa: T201
     for line in sys.stdin:
         start = time.perf_counter()
         task = json.loads(line)
@@ -333,4 +340,4 @@ def main(folder: Path, skipped: set[int]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), {int(x) for x in sys.argv[2].split(",") if x})
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]))

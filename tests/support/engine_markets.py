@@ -165,6 +165,7 @@ class Recipe:
     collateral: float = 0.0
     cash_rate: float = 0.0
     equity: float = 10_000.0
+    patience: float = 0.7  # part of the bars in which nothing is decided
 
 
 flags = st.booleans()
@@ -414,7 +415,7 @@ class Maker:
         side = np.where(self.kind == SPOT, np.where(rng.random(shape) < 0.9, 1, -1), rng.choice([-1, 1], shape))
         target = np.where(self.kind == SPOT, np.minimum(1.0, most), most) * shares * side
         target = np.where(rng.random(shape) < 0.15, 0.0, target)
-        target = np.where(rng.random(shape) < 0.7, HOLD, target)
+        target = np.where(rng.random(shape) < recipe.patience, HOLD, target)
         target[0] = np.where(target[0] == HOLD, 0.9 * side[0], target[0])
         fields: dict[str, Floats] = {}
         near = recipe.violence
