@@ -17,10 +17,10 @@ unexport UV_NO_DEPS UV_NO_EDITABLE UV_NO_VERIFY_HASHES UV_TARGET UV_PREFIX
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_REQUIRE_HASHES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench-data lock wheel clean
+.PHONY: help setup demo test check lab bench-data bench-engine mutants lock wheel clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 setup: $(STAMP) ## create .venv with every locked dependency and this project, editable
 
@@ -55,6 +55,12 @@ lab: setup ## JupyterLab on notebooks/
 
 bench-data: setup ## measure the store (minutes)
 	$(BIN)/python benchmarks/bench_data.py
+
+bench-engine: setup ## measure the engine (minutes)
+	$(BIN)/python benchmarks/bench_engine.py
+
+mutants: setup ## break the engine on purpose and see each break caught
+	$(BIN)/python tests/mutants/mutants.py
 
 lock: ## resolve requirements.lock again from pyproject.toml
 	@test -x $(UV) || { $(PYTHON) -m venv $(VENV) && $(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); }

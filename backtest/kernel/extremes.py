@@ -56,6 +56,7 @@ from backtest.kernel.ruin import (
     liquidate_account,
     liquidate_leg,
     liquidation_mark,
+    lone_breached,
     maintenance_of,
     unrealised,
 )
@@ -149,7 +150,11 @@ def next_level(
         if lone and leg[k, KIND] != SPOT:
             at = liquidation_mark(acc, leg, tie, k, mark_at(leg, k, side, place))
             d = max(place, side * (at - leg[k, MARK_OPEN]) / leg[k, MARK_OPEN])
-            if at == at and d <= mark:
+            if at != at and lone_breached(acc, leg, tie, k, mark_at(leg, k, side, place)):
+                d = place  # nothing is left at any price
+            elif at != at:
+                d = np.inf
+            if d <= mark:
                 what, nearest, level = LIQUIDATE, d, at
         if trades and leg[k, NO_STOP] != bar:
             at = stop_level(leg, k)[0]
@@ -292,16 +297,19 @@ def restore(acc: Floats, leg: Floats, spare_acc: Floats, spare_leg: Floats) -> N
 def within_reach(acc: Floats, leg: Floats, tie: Floats, joint: bool) -> bool:
     """Whether anything can happen inside this bar; and how near its marks come to the levels of liquidation."""
     some = False
+    several = is_joint(acc, leg, False)
     for k in range(len(leg)):
         q = leg[k, Q]
         if q != 0.0:
-            if not joint or leg[k, MODE] == ISOLATED:
+            if not several or leg[k, MODE] == ISOLATED:
                 at = liquidation_mark(acc, leg, tie, k, leg[k, MARK_OPEN])
                 if at == at:
                     extreme = leg[k, MARK_LOW] if q > 0.0 else leg[k, MARK_HIGH]
                     gap = (extreme - at) / extreme if q > 0.0 else (at - extreme) / extreme
                     acc[DISTANCE] = min(acc[DISTANCE], max(0.0, gap))
                     some = some or gap <= 0.0
+                else:
+                    some = some or lone_breached(acc, leg, tie, k, leg[k, MARK_OPEN])
             down, up = stop_level(leg, k)[0], take_level(leg, k)
             if q < 0.0:
                 down, up = up, down

@@ -120,10 +120,11 @@ def tick_up(price: float, tick: float) -> float:
 
 
 @jit
-def reserved(res: Floats, s: int, feat: Floats, r: int, k: int, i: int) -> bool:
+def reserved(res: Floats, s: int, feat: Floats, r: int, k: int, i: int) -> float:
     """A reserved input (stop_loss, ...) at the bar of the decision; NaN: none."""
     column = int(res[s, r, 1])
-    return res[s, r, 0] if column < 0 else feat[column, i, k]
+    value = res[s, r, 0] if column < 0 else feat[column, i, k]
+    return value if value < np.inf else np.nan
 
 
 @jit
@@ -257,9 +258,11 @@ def drop(acc: Floats, leg: Floats, k: int, bar: int, why: int, quantity: float, 
 @jit
 def open_orders(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> None:
     """Step 3: everything that is due or works, at the open."""
-    some = False
+    some, none = False, False
     for k in range(len(leg)):
         leg[k, O_DQ] = 0.0
+        leg[k, O_INCREASE] = 0.0
+        leg[k, O_REFUSED] = 0.0
         leg[k, O_MARK] = leg[k, MARK_OPEN]
         if leg[k, W_KIND] == NONE or leg[k, PRESENT] == 0.0:
             continue
@@ -268,6 +271,9 @@ def open_orders(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) ->
             q = leg[k, Q]
             flat_and_wanted = q == 0.0 and leg[k, W_Q] != 0.0
             drop(acc, leg, k, bar, TOO_SMALL if flat_and_wanted else SILENT, 0.0, log)
+            if flat_and_wanted:
+                leg[k, O_REFUSED] = 1.0
+                none = True
             continue
         dq = capped(acc, leg, k, whole)
         if dq == 0.0:
@@ -286,6 +292,8 @@ def open_orders(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) ->
         some = True
     if some:
         fill_batch(acc, leg, tie, bar, log)
+    elif none:
+        refuse_partners(acc, leg, bar, log)
 
 
 @jit
@@ -293,6 +301,8 @@ def fill_limit(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, mark: fl
     """A resting limit that was traded through. False: it could not fill more in this bar."""
     for j in range(len(leg)):
         leg[j, O_DQ] = 0.0
+        leg[j, O_INCREASE] = 0.0
+        leg[j, O_REFUSED] = 0.0
         leg[j, O_MARK] = leg[j, MARK_OPEN]
     leg[k, O_MARK] = mark
     whole = to_do(leg, k)
@@ -330,7 +340,6 @@ def fill_batch(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> 
 def refuse_some(acc: Floats, leg: Floats, tie: Floats, bar: int, log: Floats) -> None:
     for k in range(len(leg)):
         dq = leg[k, O_DQ]
-        leg[k, O_REFUSED] = 0.0
         leg[k, O_SCALED] = 0.0
         leg[k, O_INCREASE] = dq
         if dq == 0.0:
@@ -353,7 +362,7 @@ def refuse_partners(acc: Floats, leg: Floats, bar: int, log: Floats) -> None:
         dq = leg[k, O_DQ]
         if dq != 0.0 and leg[k, O_INCREASE] == 0.0:
             continue
-        drop(acc, leg, k, bar, PAIR_REFUSED, dq if dq != 0.0 else to_do(leg, k), log)
+        drop(acc, leg, k, bar, PAIR_REFUSED, leg[k, O_INCREASE] if dq != 0.0 else to_do(leg, k), log)
     for k in range(len(leg)):
         leg[k, O_REFUSED] = 0.0
 
@@ -429,8 +438,6 @@ def scale_one(acc: Floats, leg: Floats, k: int, bar: int, factor: float, log: Fl
     leg[k, O_INCREASE] = inc
     reduced = leg[k, O_DQ] - before
     leg[k, O_DQ] = reduced + inc
-    if leg[k, O_WHY] == MARKET_FILL:
-        leg[k, O_PRICE] = price_with_cost(acc, leg, k, leg[k, O_DQ], leg[k, O_REFERENCE])
     leg[k, W_KIND] = NONE
 
 

@@ -395,6 +395,19 @@ def largest_maintenance(acc: Floats, leg: Floats, tie: Floats, marks: int) -> in
 
 
 @jit
+def only_cross_leg(acc: Floats, leg: Floats) -> int:
+    """The cross leg that is open, where it is the only one; else -1: what happens is the account's."""
+    found = -1
+    for k in range(len(leg)):
+        if leg[k, MODE] == ISOLATED or leg[k, Q] == 0.0 or (leg[k, KIND] == SPOT and acc[COLLATERAL] <= 0.0):
+            continue
+        if found >= 0 or leg[k, KIND] == SPOT:
+            return -1
+        found = k
+    return found
+
+
+@jit
 def liquidate_account(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: int, log: Floats) -> None:
     """A cross account with several legs, at the marks of a column."""
     for k in range(len(leg)):
@@ -402,6 +415,7 @@ def liquidate_account(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: in
             cancel_orders(acc, leg, k, bar, LIQUIDATED_ORDER, log)
     left = cross_balance(acc, leg, marks)
     backstopped = left < acc[BACKSTOP] * cross_maintenance(acc, leg, tie, marks)
+    owner = only_cross_leg(acc, leg)
     while cross_breached(acc, leg, tie, marks):
         all_of_them = acc[REDUCTION] == REDUCE_NONE
         if not all_of_them:
@@ -423,7 +437,7 @@ def liquidate_account(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: in
         if all_of_them:
             left = close_all(acc, leg, bar, marks, left, log)
     if no_cross_contract(leg):
-        settle_rest(acc, leg, bar, backstopped, log)
+        settle_rest(acc, leg, bar, owner, backstopped, log)
 
 
 @jit
@@ -439,11 +453,11 @@ def close_all(acc: Floats, leg: Floats, bar: int, marks: int, left: float, log: 
 
 
 @jit
-def settle_rest(acc: Floats, leg: Floats, bar: int, backstopped: bool, log: Floats) -> None:
+def settle_rest(acc: Floats, leg: Floats, bar: int, owner: int, backstopped: bool, log: Floats) -> None:
     """The cash that is left once no cross contract is: the fund's, the trader's, or missing."""
     rest = acc[WALLET] - isolated_margins(leg)
     if rest < 0.0 or ((acc[RESIDUAL] == TAKEOVER or backstopped) and rest > 0.0):
-        pay(acc, leg, -1, bar, INSURANCE_CASH, -rest, log)
+        pay(acc, leg, owner, bar, INSURANCE_CASH, -rest, log)
         acc[LIQUIDATION_LOSS] += rest
         if acc[KEEP] != 0.0:
             at = int(acc[LOGGED]) - 1

@@ -113,6 +113,7 @@ from backtest.kernel.ruin import (
     lone_balance,
     lone_breached,
     maintenance_of,
+    only_cross_leg,
     still_to_do,
     unrealised,
 )
@@ -220,16 +221,9 @@ def account_at(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: int, log:
     """The cross account at one joint state of the marks: those of a column."""
     if not cross_breached(acc, leg, tie, marks):
         return
-    count, last = 0, -1
-    for k in range(len(leg)):
-        if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0:
-            if leg[k, KIND] != SPOT:
-                count += 1
-                last = k
-            elif acc[COLLATERAL] > 0.0:
-                count += 2
-    if count == 1:
-        liquidate_leg(acc, leg, tie, last, bar, leg[last, marks], log)
+    only = only_cross_leg(acc, leg)
+    if only >= 0:
+        liquidate_leg(acc, leg, tie, only, bar, leg[only, marks], log)
     else:
         liquidate_account(acc, leg, tie, bar, marks, log)
 

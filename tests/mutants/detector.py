@@ -32,7 +32,7 @@ import numpy as np
 # `engine_markets` lies beside the copy's tests; the packages come from the copy, which is the working folder
 import engine_markets as made_up
 from backtest import metrics, reference
-from backtest.prepare import Decisions, Prepared
+from backtest.prepare import REDUCE, REJECT, TAKEOVER, Decisions, Prepared, Taking
 from backtest.records import Run
 from data.clock import HOUR
 
@@ -138,50 +138,88 @@ TIER = (0.0, 1e15, 0.0625, 125.0, 0.0)
 
 
 def by_hand() -> Iterator[Case]:
-    long = [1.0, None, None, None]
-    base = {"tiers": [TIER], "leverage": 10.0}
+    yield from at_equality()
+    yield from between_levels()
+    yield from of_an_account()
+
+
+def at_equality() -> Iterator[Case]:
+    """Two numbers that are one."""
     one, two = made_up.prepared, made_up.decisions
-    yield "margin equal at the open", one(flat_bars(100, 100, 96, 110), **base), two(long)
-    yield "margin equal inside", one(flat_bars(100, 100, (100, 100, 96, 100), 110), **base), two(long)
-    yield "just above it", one(flat_bars(100, 100, (100, 100, 96.001, 100), 110), **base), two(long)
-    stopped = {"residual": 1, "liquidation_fee": 0.01, "taker": 0.0005, **base}
+    held = [1.0, None, None, None]
+    base = {"tiers": [TIER], "leverage": 10.0}
+    yield "margin is maintenance inside", one(flat_bars(100, 100, (100, 100, 96, 100), 110), **base), two(held)
+    yield "margin is above maintenance", one(flat_bars(100, 100, (100, 100, 96.001, 100), 110), **base), two(held)
+    left = [1.0, 0.0, None, None]  # an order to close is due at the open that liquidates
+    yield "margin is maintenance at the open", one(flat_bars(100, 100, 96, 110), **base), two(left)
+    cross = {**base, "mode": made_up.CROSS, "equity": 100.0}
+    left = [10.0, 0.0, None, None]
+    yield "cross balance is maintenance at the open", one(flat_bars(100, 100, 96, 110), **cross), two(left)
+    stopped = {**base, "residual": TAKEOVER, "liquidation_fee": 0.01, "taker": 0.0005}
     yield (
         "stop and liquidation at one price",
         one(flat_bars(100, 100, (100, 100, 96, 100), 110), **stopped),
-        two(long, stop_loss=0.04),
-    )
-    both = (100, 130, 90, 100)
-    yield (
-        "stop and take-profit in one bar",
-        one(flat_bars(100, 100, both, 100), leverage=1.0),
-        two(long, stop_loss=0.05, take_profit=0.05),
+        two(held, stop_loss=0.04),
     )
     tiers = [(0.0, 1000.0, 0.01, 20.0, 0.0), (1000.0, 1e15, 0.05, 5.0, 40.0)]
+    yield "notional is a cap", one(flat_bars(100, 100, 97, 100), tiers=tiers, leverage=10.0), two(held)
+    for low, name in ((94.5, "a limit is touched"), (94.0, "a limit is traded through")):
+        bars = flat_bars(100, 100, (100, 100, low, 100), 100)
+        far = two([0.5, None, None, None], limit_offset=0.055, limit_ttl=2.0)
+        yield name, one(bars, leverage=1.0, tick=0.5, lot=0.1), far
+
+
+def between_levels() -> Iterator[Case]:
+    """Which of two levels, or of two laws, holds."""
+    one, two = made_up.prepared, made_up.decisions
+    held = [1.0, None, None, None]
+    both = flat_bars(100, 100, (100, 130, 90, 100), 100)
+    yield "stop and take-profit in one bar", one(both, leverage=1.0), two(held, stop_loss=0.05, take_profit=0.05)
+    whole = [(0.0, 1000.0, 0.01, 20.0, 0.0), (1000.0, 1e15, 0.25, 5.0, 0.0)]
+    rising = flat_bars(100, 100, (100, 100.5, 100, 100), 100)
+    short = two([-0.999, None, None, None])
+    yield "a whole rate jumps at a cap", one(rising, tiers=whole, leverage=5.0, whole_tiers=True), short
+    climbing = flat_bars(100, 100, 110, 120, (120, 120, 115, 118), 118)
+    yield "a trailing stop follows", one(climbing, leverage=1.0), two([1.0] + [None] * 5, trailing_stop=0.03)
+    empty = np.full((4, 1), 0.6)
     yield (
-        "notional equal to a cap",
-        one(flat_bars(100, 100, 97, 100), tiers=tiers, leverage=10.0),
-        two([1.0, None, None, None]),
+        "an empty book",
+        one(flat_bars(100, 100, 100, 100), leverage=1.0, taking=Taking(empty, empty, empty, 0.5)),
+        two([0.1, 0.0, None, None]),
     )
-    whole = [(*row[:4], 0.0) for row in tiers]
-    yield (
-        "whole rates jump at a cap",
-        one(flat_bars(100, 100, (100, 100.5, 100, 100), 100), tiers=whole, leverage=5.0, whole_tiers=True),
-        two([-0.999, None, None, None]),
-    )
-    for low, name in ((94.5, "a limit touched"), (94.0, "a limit traded through")):
-        yield (
-            name,
-            one(flat_bars(100, 100, (100, 100, low, 100), 100), leverage=1.0, tick=0.5, lot=0.1),
-            two([0.5, None, None, None], limit_offset=0.055, limit_ttl=2.0),
-        )
-    cross = {"mode": made_up.CROSS, **base, "equity": 100.0}
-    yield "cross margin equal at the open", one(flat_bars(100, 100, 96, 110), **cross), two([10.0, None, None, None])
+
+
+def of_an_account() -> Iterator[Case]:
+    one, two = made_up.prepared, made_up.decisions
+    too_much = two([3.0, None, None])
+    for shortfall in (REJECT, REDUCE):
+        yield f"more than its leverage, {shortfall}", one(flat_bars(1, 1, 1), leverage=2.0, shortfall=shortfall), too_much
     pair = np.full((5, 2, 4), 100.0)
-    pair[2:, 0] = 92.0
+    pair[2:] = 90.5
+    gap = {"tiers": [TIER], "leverage": 10.0, "equity": 100.0, "backstop": 2.0 / 3.0, "mode": made_up.CROSS}
+    legs = two([[6.0, 4.0]] + [[None, None]] * 4)
+    for residual in (TAKEOVER, RETURNED):
+        yield f"a gap over the backstop, {residual}", one(made_up.bars_of(pair), **gap, residual=residual), legs
+    pair[2:] = 94.0
+    yield "two cross legs, barely", one(made_up.bars_of(pair), **gap, residual=RETURNED), legs
+    lost = np.full((5, 2, 4), 100.0)
+    lost[2:, 0] = 80.0
+    far = np.array([[NAN, 0.3]] * 5)
     yield (
-        "two cross legs, equal at the open",
-        one(made_up.bars_of(pair), mode=made_up.CROSS, tiers=[TIER], leverage=10.0, equity=256.0),
-        two([[6.0, 4.0]] + [[None, None]] * 4),
+        "an order of a ruined account",
+        one(made_up.bars_of(lost), tiers=[TIER], leverage=10.0, residual=TAKEOVER),
+        two([[10.0, 0.1]] + [[None, None]] * 4, limit_offset=far),
+    )
+
+
+def by_hand_looking() -> Iterator[Case]:
+    """1,500 in the second tier ask for 405 and not for 600; there are 900."""
+    tiers = [(0.0, 500.0, 0.01, 20.0, 0.0), (500.0, 1e15, 0.4, 2.0, 195.0)]
+    bars = flat_bars(*[100] * 6)
+    yield (
+        "maintenance of a higher tier",
+        made_up.prepared(bars, tiers=tiers, leverage=1.0 / 0.6),
+        made_up.decisions([1.5] + [None] * 5),
     )
 
 
@@ -246,6 +284,7 @@ class Detector:
 
     def __init__(self, skipped: dict[str, list[int]]) -> None:
         self.hand = [(name, p, d, reference.run(p, d)) for name, p, d in by_hand()]
+        self.hand_looking = [(name, p, d, looked(p, d)) for name, p, d in by_hand_looking()]
         markets = [(seed, *made_up.made(drawn(seed))) for seed in range(RECIPES)]
         some = [one for one in markets if one[0] not in skipped["measures"]]
         self.summed: list[Any] = [(seed, p, d, None) for seed, p, d in some]
@@ -270,6 +309,7 @@ class Detector:
         """In the order of what is read first: cases that were made for something, then drawn ones."""
         return [
             different("by hand", self.hand, new.simulated),
+            different("by hand", self.hand_looking, new.looking),
             different("reference", self.drawn, new.simulated),
             self.added_up(new),
             different("states", self.looking, new.looking),

@@ -13,13 +13,21 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backtest import prepare as p
 from backtest import reference
-from backtest.engine import run_prepared
+from backtest.account import Account
+from backtest.costs import Costs
+from backtest.engine import run_prepared, simulate
+from backtest.strategy import HOLD, Strategy
+from backtest.venue import Fees, Tier, Venue
+from data import clock
+from data.align import Bars
+from data.market import Market, Settlements, SymbolData
 
 pytestmark = pytest.mark.kernel
 
@@ -111,3 +119,88 @@ def test_finer_bars(recipe: Any) -> None:
 @given(M.recipes)
 def test_everything(recipe: Any) -> None:
     agree(recipe)
+
+
+@some(25)
+@given(recipes(bars=1_500, violence=0.004, patience=0.99, detail=0))
+def test_long_quiet_markets(recipe: Any) -> None:
+    """Bars in which nothing happens are walked by another loop, in blocks."""
+    agree(recipe)
+
+
+# ---- what a strategy sees ------------------------------------------------------------------------------
+
+
+class Probe(Strategy):
+    """A target out of everything that `decide` can see: where one number differs, the account does."""
+
+    seed: int = 0
+
+    def features(self, market: Market) -> dict[str, Any]:
+        rng = np.random.default_rng(self.seed)
+        n, k = len(market), len(market.symbols)
+        acts = rng.random((n, k)) < 0.3
+        return {
+            "wish": np.where(acts, rng.normal(size=(n, k)) * 2.0, 0.0),
+            "stop_loss": rng.uniform(0.02, 0.3, (n, k)),
+            "trailing_stop": np.where(rng.random((n, k)) < 0.5, 0.1, 0.0),
+        }
+
+    @staticmethod
+    def decide(
+        position: float,
+        entry_price: float,
+        bars_held: float,
+        unrealized: float,
+        equity: float,
+        drawdown: float,
+        margin_ratio: float,
+        bars_since_liquidation: float,
+        wish: float,
+    ) -> float:
+        if bars_held > 12.0 or (0.0 < bars_since_liquidation < 3.0):
+            return 0.0
+        if wish == 0.0:
+            return HOLD
+        seen = 0.1 * position + entry_price / 1e4 + 2.0 * unrealized + equity / 1e6 + drawdown + 0.5 * margin_ratio
+        return wish * (1.0 + 0.2 * seen + 0.01 * bars_held)
+
+
+TIERS = (Tier(0.0, 1e4, 0.01, 50.0), Tier(1e4, 1e12, 0.02, 25.0, 100.0))
+VENUE = Venue("test", "linear", Fees(0.0002, 0.0005, 0.01), TIERS)
+
+
+def a_market(recipe: Any) -> Market:
+    """The drawn bars as a market of perpetuals."""
+    prepared, _ = M.made(recipe)
+    start = clock.moment("2024-01-01")
+    stamps = start + np.arange(prepared.n) * clock.HOUR
+    when = stamps[::8]
+    rates = np.random.default_rng(recipe.seed).normal(size=len(when)) * 0.002
+    data = {}
+    for j in range(prepared.k):
+        trade, mark = (
+            {name: getattr(prepared.bars, prefix + name)[:, j] for name in M.PRICES} for prefix in ("", "mark_")
+        )
+        candles = Bars(clock.HOUR, stamps, **trade, volume=np.ones(prepared.n))
+        funding = Settlements(when, when, when, rates, np.full(len(when), 8.0), np.full(len(when), np.nan))
+        symbol = SymbolData(candles=candles, marks=(Bars(clock.HOUR, stamps, **mark),), funding=funding)
+        data[f"{'ABCD'[j]}/USDT:USDT"] = symbol
+    return Market.build("test", data, clock.HOUR, start, start + prepared.n * clock.HOUR)
+
+
+@some(60)
+@given(recipes(kinds="linear", delisted=False, missing=False, detail=0), st.sampled_from(["isolated", "cross"]))
+def test_a_strategy_sees_the_same_account(recipe: Any, mode: Any) -> None:
+    market, probe, costs = a_market(recipe), Probe(seed=recipe.seed), Costs.fixed(5)
+    account = Account(equity=recipe.equity, mode=mode, shortfall="reduce", leverage=recipe.leverage or None)
+    made = simulate(market, probe, venue=VENUE, account=account, costs=costs)
+    prepared, _ = p.prepare(market, VENUE, account, costs)
+    given_ = probe.features(market)
+
+    def decide(bar: int, symbol: int, state: dict[str, float]) -> float:
+        return Probe.decide(**state, wish=float(given_["wish"][bar, symbol]))
+
+    stops = p.Decisions(given_["wish"], stop_loss=given_["stop_loss"], trailing_stop=given_["trailing_stop"])
+    found = M.differences(reference.run(prepared, decide, stops), made.run, prepared)
+    assert not found, "reference, then compiled:\n" + "\n".join(found)
