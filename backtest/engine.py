@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest.account import PATHS, Account
+from backtest.compiled import announce
 from backtest.costs import Costs
 from backtest.kernel import layout as at
 from backtest.kernel import loop, run
@@ -79,6 +80,7 @@ def simulate(
     """
     if (strategy is None) == (exposure is None):
         raise BadInput("give a strategy or exposure=..., and not both")
+    announce()
     terms = _terms(market, venue, account, costs)
     if strategy is not None:
         one = _instance(strategy)
@@ -119,6 +121,7 @@ def measure(
     sets = [_instance(s) for s in strategies]
     if not sets:
         raise BadInput("no parameter sets: give at least one strategy")
+    announce()
     if len({type(s) for s in sets}) > 1:
         names = sorted({type(s).__name__ for s in sets})
         raise BadInput(f"sets of several strategies ({', '.join(names)}): measure one at a time")

@@ -246,7 +246,7 @@ class Simulation(Walk):
         since = NEVER if leg.last_liquidation is None else float(self.bar - leg.last_liquidation)
         return {
             "position": sign(leg.quantity) * leg.notional(mark) / equity,
-            "entry_price": leg.entry_price if leg.is_open else 0.0,
+            "entry_price": leg.entry_price if leg.is_open else math.nan,
             "bars_held": float(leg.bars_held),
             "unrealized": leg.unrealised(mark) / equity if leg.is_open else 0.0,
             "equity": equity,

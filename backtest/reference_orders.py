@@ -208,8 +208,6 @@ class Orders(Liquidation):
                 self.refuse_intent(intent, Refusal.MARGIN)
                 continue
             intent.increasing = scaled
-            if not intent.resting:
-                intent.price = self.taken_at(leg, intent.reducing + intent.increasing, intent.reference)
             intent.scaled = True
         return self.refuse_partners(increases, acting)
 

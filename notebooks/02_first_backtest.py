@@ -14,9 +14,9 @@
 # %% [markdown]
 # # A first backtest
 #
-# An idea, a run with margin and funding, what happened in it, and what changes when its parameters do. The market is made
-# up, so that this notebook runs anywhere; a profit in it means nothing. The first run of a version compiles the engine, which
-# takes about a minute.
+# An idea, a run with margin and funding, what happened in it, and what changes when its parameters do. The market
+# is made up, so that this notebook runs anywhere; a profit in it means nothing. The first run of a version
+# compiles the engine, which takes about a minute.
 
 # %%
 import tempfile
@@ -41,11 +41,12 @@ market
 # %% [markdown]
 # ## The idea
 #
-# When everybody is long, longs pay dearly to stay so, and are the ones who can be forced out. So: go short where funding is
-# unusually high against its last days, long where it is unusually low, and leave when it is ordinary again.
+# When everybody is long, longs pay dearly to stay so, and are the ones who can be forced out. So: go short where
+# funding is unusually high against its last days, long where it is unusually low, and leave when it is ordinary
+# again.
 #
-# A strategy has **parameters**, **features** of the whole market at once, and **`decide`**, which is asked at every close. It
-# names what it needs and returns a target, a signed multiple of equity, or `HOLD`.
+# A strategy has **parameters**, **features** of the whole market at once, and **`decide`**, which is asked at
+# every close. It names what it needs and returns a target, a signed multiple of equity, or `HOLD`.
 
 
 # %%
@@ -129,8 +130,8 @@ pd.DataFrame({"with costs": result.metrics, "without": free.metrics}).loc[
 # %% [markdown]
 # ## Liquidation
 #
-# A habit instead of an idea: long five times equity, bought anew every day, with a quarter of the account as margin (leverage
-# 20). Your own numbers go in as `exposure`, one a bar; orders are sent where the value changes.
+# A habit instead of an idea: long five times equity, bought anew every day, with a quarter of the account as
+# margin (leverage 20). Your own numbers go in as `exposure`, one a bar; orders are sent where the value changes.
 
 # %%
 midnight = market.ts % (24 * 3600 * 10**9) == 0
@@ -161,8 +162,8 @@ lines(runs, "margin_distance")
 # %% [markdown]
 # ## Many parameter sets
 #
-# `measure` walks them all over the same market and keeps the measures alone. Features are computed once for each `window`,
-# since nothing else goes into them.
+# `measure` walks them all over the same market and keeps the measures alone. Features are computed once for each
+# `window`, since nothing else goes into them.
 
 # %%
 thresholds, leverages = np.arange(1.0, 3.01, 0.25), np.array([1.0, 2.0, 3.0, 5.0, 8.0])
@@ -173,7 +174,9 @@ table[["total_return", "max_drawdown", "trades", "liquidations", "funding"]].des
 # %%
 shown = table["total_return"].xs("3d", level="window").unstack("leverage").droplevel(["exit_z", "stop_loss"])
 figure = go.Figure(go.Heatmap(z=shown, x=[f"{x:g}x" for x in shown.columns], y=shown.index, zmid=0.0))
-figure.update_layout(height=360, template="plotly_white", xaxis_title="leverage", yaxis_title="entry_z", margin={"t": 20})
+figure.update_layout(
+    height=360, template="plotly_white", xaxis_title="leverage", yaxis_title="entry_z", margin={"t": 20}
+)
 figure
 
 # %% [markdown]
@@ -184,8 +187,8 @@ one = simulate(market, grid[7], venue="binance").metrics
 assert np.allclose(one, table.iloc[7], equal_nan=True)
 
 # %% [markdown]
-# The best row was chosen after the fact, from one made-up month. It says how the idea behaves, not what it will earn: a
-# neighbourhood of sets that agree says more than a single peak.
+# The best row was chosen after the fact, from one made-up month. It says how the idea behaves, not what it will
+# earn: a neighbourhood of sets that agree says more than a single peak.
 
 # %%
 folder.cleanup()

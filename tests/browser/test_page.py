@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from backtest import Account, Costs, simulate
 from backtest.hold import hold
 from backtest.report.page import page, write_page
 from data import market_input
@@ -184,6 +185,29 @@ def test_what_is_on_the_page(seen: Seen, market: Market) -> None:
 def test_the_same_data_gives_the_same_bytes(market: Market, file: Path) -> None:
     holds = [hold(market, s, side) for s in market.symbols for side in (1, -1)]
     assert page(market, holds, made_up=True) == file.read_text(encoding="utf-8")
+
+
+def test_runs_with_margin_are_drawn_and_stay_inside(browser: Any, market: Market, tmp_path: Path) -> None:
+    one = market.select([EVIL])
+    careless = simulate(one, exposure=2.0, venue="binance", costs=Costs.none(), account=Account(leverage=10))
+    assert len(careless.liquidations)
+    name = "<img src=x onerror=document.title='owned'>"
+    made = write_page(tmp_path / "runs.html", one, [hold(one)], runs=[(name, careless)])
+    context = browser.new_context(viewport={"width": 400, "height": 900}, offline=True)
+    tab = context.new_page()
+    problems: list[str] = []
+    tab.on("console", lambda m: problems.append(m.text) if m.type in ("error", "warning") else None)
+    tab.goto(made.as_uri())
+    tab.wait_for_selector("html[data-drawn]", state="attached", timeout=60_000)
+    chart = tab.locator("#s0-runs")
+    assert chart.locator("svg.main-svg path.js-line").count() == 2
+    assert chart.locator(".points path").count() == len(careless.liquidations)
+    assert _colors(tab, chart.screenshot()) > 20
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 400
+    assert tab.title() == "Buying and keeping"
+    assert name in tab.locator("table.rows").nth(1).inner_text()
+    assert problems == []
+    context.close()
 
 
 def _colors(tab: Any, png: bytes) -> int:

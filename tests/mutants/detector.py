@@ -27,12 +27,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+import engine_markets as made_up  # of tests/support; the packages are those of the copy
 import numpy as np
 
-# `engine_markets` lies beside the copy's tests; the packages come from the copy, which is the working folder
-import engine_markets as made_up
 from backtest import metrics, reference
-from backtest.prepare import REDUCE, REJECT, TAKEOVER, Decisions, Prepared, Taking
+from backtest.prepare import MARKET, REDUCE, REJECT, TAKEOVER, Decisions, Prepared, Taking
 from backtest.records import Run
 from data.clock import HOUR
 
@@ -193,18 +192,23 @@ def of_an_account() -> Iterator[Case]:
     one, two = made_up.prepared, made_up.decisions
     too_much = two([3.0, None, None])
     for shortfall in (REJECT, REDUCE):
-        yield f"more than its leverage, {shortfall}", one(flat_bars(1, 1, 1), leverage=2.0, shortfall=shortfall), too_much
+        yield (
+            f"more than its leverage, {shortfall}",
+            one(flat_bars(1, 1, 1), leverage=2.0, shortfall=shortfall),
+            too_much,
+        )
     pair = np.full((5, 2, 4), 100.0)
     pair[2:] = 90.5
     gap = {"tiers": [TIER], "leverage": 10.0, "equity": 100.0, "backstop": 2.0 / 3.0, "mode": made_up.CROSS}
     legs = two([[6.0, 4.0]] + [[None, None]] * 4)
-    for residual in (TAKEOVER, RETURNED):
+    for residual in (TAKEOVER, MARKET):
         yield f"a gap over the backstop, {residual}", one(made_up.bars_of(pair), **gap, residual=residual), legs
     pair[2:] = 94.0
-    yield "two cross legs, barely", one(made_up.bars_of(pair), **gap, residual=RETURNED), legs
+    for residual in (TAKEOVER, MARKET):
+        yield f"a fall to the backstop, {residual}", one(made_up.bars_of(pair), **gap, residual=residual), legs
     lost = np.full((5, 2, 4), 100.0)
     lost[2:, 0] = 80.0
-    far = np.array([[NAN, 0.3]] * 5)
+    far = np.array([[np.nan, 0.3]] * 5)
     yield (
         "an order of a ruined account",
         one(made_up.bars_of(lost), tiers=[TIER], leverage=10.0, residual=TAKEOVER),

@@ -162,7 +162,9 @@ class Probe(Strategy):
             return 0.0
         if wish == 0.0:
             return HOLD
-        seen = 0.1 * position + entry_price / 1e4 + 2.0 * unrealized + equity / 1e6 + drawdown + 0.5 * margin_ratio
+        seen = 0.1 * position + 2.0 * unrealized + equity / 1e6 + drawdown + 0.5 * margin_ratio
+        if position != 0.0:
+            seen += entry_price / 1e4
         return wish * (1.0 + 0.2 * seen + 0.01 * bars_held)
 
 
