@@ -585,7 +585,7 @@ def _measures(acc: Floats, days: Floats, start: float, interval: int, n: int) ->
         "time_under_water": float(acc[at.UNDER]) / n,
         "time_in_market": float(acc[at.IN_MARKET]) / n,
         "exposure": float(acc[at.EXPOSURE_SUM]) / len(daily),
-        "turnover": float(acc[at.TURNOVER]) / float(daily.mean()),
+        "turnover": float(acc[at.TURNOVER]) / float(daily.mean()) if daily.mean() > 0.0 else nan,
         "trades": float(trades),
         "win_rate": float(acc[at.WINS] / trades) if trades else nan,
         "profit_factor": float(gained / lost) if lost > 0.0 else (float("inf") if gained > 0.0 else nan),

@@ -1,7 +1,8 @@
 """What one simulation writes down: the contract between the loops that write rows and the `Result` that shows them.
 
 Every row begins with the bar it happened in and the symbol (index; -1: the account). Rows lie in the order in which
-things happened. Amounts are in settlement currency, from the trader's side: negative is paid.
+things happened. Amounts are in settlement currency, from the trader's side: negative is paid. After the FILL row of a
+fill, if it has one, comes exactly one row of its fee (FEE or LIQUIDATION_FEE), zero included; a reversal is two fills.
 """
 
 from __future__ import annotations
@@ -97,9 +98,9 @@ FUNDING = np.dtype(
 REFUSED = np.dtype([("bar", "i8"), ("symbol", "i4"), ("why", "i4"), ("target", "f8"), ("quantity", "f8")])
 
 SERIES = ("equity", "wallet", "margin_ratio", "exposure", "gross")  # one a bar
-# exposure: signed notional of contracts and spot / equity; gross: the same, absolute. margin_ratio: maintenance / balance,
-# the highest of the isolated legs and the cross account; 0 when nothing is open.
-LEG_SERIES = ("position", "entry_price", "liquidation_price")  # one a bar and symbol, at the close; NaN where there is none
+# exposure: signed notional of contracts and spot / equity; gross: the same, absolute. margin_ratio: maintenance over
+# balance, the highest of the isolated legs and the cross account; 0 when nothing is open.
+LEG_SERIES = ("position", "entry_price", "liquidation_price")  # one a bar and symbol, at the close; NaN: there is none
 
 
 @dataclass

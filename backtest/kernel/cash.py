@@ -234,7 +234,7 @@ def open_more(
     reference: float,
     fee_rate: float,
     log: Floats,
-) -> float:
+) -> None:
     """An increase, or a position from flat. The caller has made sure that it fits."""
     inverse = leg[k, KIND] == INVERSE
     notional = abs(inc) * size_at(price, inverse)
@@ -254,4 +254,3 @@ def open_more(
     if leg[k, MODE] == ISOLATED:
         leg[k, MARGIN] += notional / leverage
     write_fill(acc, leg, k, bar, why, inc, price, reference, fee, 0.0, log)
-    return v

@@ -125,7 +125,7 @@ def _one(order: Order, trails: bool) -> list[str]:
     flat = FLAT | {
         "equity": "equity",
         "drawdown": "drawdown",
-        "bars_since_liquidation": "base + r - liquidated",
+        "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
     }
     held = {
         "position": "q * abs(value) / equity",
@@ -135,11 +135,11 @@ def _one(order: Order, trails: bool) -> list[str]:
         "equity": "equity",
         "drawdown": "1.0 - equity / peak",
         "margin_ratio": "ratio",
-        "bars_since_liquidation": "base + r - liquidated",
+        "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
     }
     out = [HEAD + LOCALS, *_loads(order), "    q = leg[@Q]"]
     if "bars_since_liquidation" in named:
-        out.append("    liquidated = leg[@LIQ_BAR] if leg[@LIQ_BAR] >= 0.0 else base + r - 1e9")
+        out.append("    liquidated = leg[@LIQ_BAR]")
     if "drawdown" in named:
         out.append("    drawdown = 1.0 - equity / peak")
     out += [
@@ -178,7 +178,7 @@ def _one(order: Order, trails: bool) -> list[str]:
         ]
     out += ["        while True:", "            if skip == 0:"]
     if "unrealized" in named:
-        out.append("                gain = q * (value - basis) if q != 0.0 else 0.0")
+        out.append("                gain = q * (value - leg[@VE]) if q != 0.0 else 0.0")
     if "margin_ratio" in named:
         out += [
             "                size = abs(q * value)",
@@ -265,17 +265,17 @@ def _several(order: Order, trails: bool) -> list[str]:
     flat = FLAT | {
         "equity": "equity",
         "drawdown": "1.0 - equity / peak",
-        "bars_since_liquidation": "base + r - liquidated",
+        "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
     }
     held = {
         "position": "q * abs(value) / equity",
         "entry_price": "leg[g + @ENTRY_PRICE]",
         "bars_held": "base + r - leg[g + @ENTRY_BAR] + 1.0",
-        "unrealized": "q * (value - leg[g + @CASH_BASIS]) / equity",
+        "unrealized": "q * (value - leg[g + @VE]) / equity",
         "equity": "equity",
         "drawdown": "1.0 - equity / peak",
         "margin_ratio": "ratio",
-        "bars_since_liquidation": "base + r - liquidated",
+        "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
     }
     out = [
         HEAD + LOCALS,
@@ -292,7 +292,7 @@ def _several(order: Order, trails: bool) -> list[str]:
         "            q = leg[g + @Q]",
     ]
     if "bars_since_liquidation" in named:
-        out.append("            liquidated = leg[g + @LIQ_BAR] if leg[g + @LIQ_BAR] >= 0.0 else base + r - 1e9")
+        out.append("            liquidated = leg[g + @LIQ_BAR]")
     out += [
         "            if q == 0.0:",
         f"                target = {_call(order, flat, '(row + k) * width')}",
@@ -353,13 +353,11 @@ SEVERAL_SETUP = """
     distance = inf"""
 
 SEVERAL_RATIO = """
-                ratio = 0.0
-                if leg[g + @IS_CONTRACT] != 0.0:
-                    ratio = cross_ratio
-                    if leg[g + @IS_CROSS] == 0.0:
-                        behind = leg[g + @BALANCE] + q * (value - leg[g + @CASH_BASIS])
-                        needed = max(0.0, abs(q * value) * leg[g + @RATE_NOW] - leg[g + @CUM_NOW])
-                        ratio = needed / behind if behind > 0.0 else inf"""
+                ratio = cross_ratio
+                if leg[g + @IS_CROSS] == 0.0:
+                    behind = leg[g + @BALANCE] + q * (value - leg[g + @CASH_BASIS])
+                    needed = max(0.0, abs(q * value) * leg[g + @RATE_NOW] - leg[g + @CUM_NOW])
+                    ratio = needed / behind if behind > 0.0 else inf"""
 
 SEVERAL_BAR = """
         skip = 0

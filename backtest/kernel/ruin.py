@@ -357,22 +357,16 @@ def only_bankruptcy(acc: Floats, leg: Floats, k: int, mark: float) -> float:
 
 @jit
 def close_at_mark(
-    acc: Floats,
-    leg: Floats,
-    k: int,
-    bar: int,
-    why: int,
-    closed: float,
-    mark: float,
-    left: float,
-    bankrupt: float,
+    acc: Floats, leg: Floats, k: int, bar: int, why: int, closed: float, mark: float, left: float, bankrupt: float,
     log: Floats,
-) -> float:
-    """One leg, or a part of it, of a cross account in liquidation; what is left of the account then."""
+) -> float:  # fmt: skip
+    """One leg, or a part of it, of a cross account in liquidation. `left`: of the account after what is closed now.
+
+    What is left after the fee.
+    """
     inverse = leg[k, KIND] == INVERSE
     price = price_with_cost(acc, leg, k, -closed, mark)
     profit = profit_of(leg, k, closed, price)
-    left += profit - unrealised(leg, k, mark) * (closed / leg[k, Q])
     fee = min(acc[LIQUIDATION_FEE] * abs(closed) * size_at(price, inverse), max(0.0, left))
     pay(acc, leg, k, bar, FILL_CASH, profit, log)
     pay(acc, leg, k, bar, LIQUIDATION_FEE_CASH, -fee, log)
@@ -381,6 +375,13 @@ def close_at_mark(
     write_liquidation(acc, leg, k, bar, why, closed, mark, price, bankrupt, fee, 0.0, fee - profit, log)
     trade_over(acc, leg, k, bar, acc[BAR_HOURS])
     return left - fee
+
+
+@jit
+def cost_of_closing(acc: Floats, leg: Floats, k: int, closed: float, mark: float) -> float:
+    """What spread and impact take from the account when this much is closed at a mark; not above zero."""
+    price = price_with_cost(acc, leg, k, -closed, mark)
+    return profit_of(leg, k, closed, price) - unrealised(leg, k, mark) * (closed / leg[k, Q])
 
 
 @jit
@@ -417,37 +418,38 @@ def liquidate_account(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: in
     backstopped = left < acc[BACKSTOP] * cross_maintenance(acc, leg, tie, marks)
     owner = only_cross_leg(acc, leg)
     while cross_breached(acc, leg, tie, marks):
-        all_of_them = acc[REDUCTION] == REDUCE_NONE
-        if not all_of_them:
+        done = False
+        if acc[REDUCTION] != REDUCE_NONE:
             k = largest_maintenance(acc, leg, tie, marks)
             q = leg[k, Q]
             dq = reduction_of(acc, leg, tie, k, bar, leg[k, marks])
             part = 0.0 < dq < abs(q)
             closed = (dq if q > 0.0 else -dq) if part else q
+            after = left + cost_of_closing(acc, leg, k, closed, leg[k, marks])
             price = price_with_cost(acc, leg, k, -closed, leg[k, marks])
-            after = left + profit_of(leg, k, closed, price) - unrealised(leg, k, leg[k, marks]) * (closed / q)
             fee = acc[LIQUIDATION_FEE] * abs(closed) * size_at(price, leg[k, KIND] == INVERSE)
-            all_of_them = after - min(fee, max(0.0, after)) <= EMPTY * acc[START]
-            if not all_of_them:
-                bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks])
+            done = after - min(fee, max(0.0, after)) > EMPTY * acc[START]
+            if done:
+                bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks]) if owner >= 0 else np.nan
                 why = REDUCTION_FILL if part else LIQUIDATION_FILL
-                left = close_at_mark(acc, leg, k, bar, why, closed, leg[k, marks], left, bankrupt, log)
+                left = close_at_mark(acc, leg, k, bar, why, closed, leg[k, marks], after, bankrupt, log)
                 if part:
                     leg[k, REDUCED] = bar
-        if all_of_them:
-            left = close_all(acc, leg, bar, marks, left, log)
+        if not done:
+            left = close_all(acc, leg, bar, marks, left, owner, log)
     if no_cross_contract(leg):
         settle_rest(acc, leg, bar, owner, backstopped, log)
 
 
 @jit
-def close_all(acc: Floats, leg: Floats, bar: int, marks: int, left: float, log: Floats) -> float:
-    bankrupt = np.nan
+def close_all(acc: Floats, leg: Floats, bar: int, marks: int, left: float, owner: int, log: Floats) -> float:
+    """Every cross contract at once. Fees are bounded by what is left after the profit of all of them."""
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
-            bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks])
+            left += cost_of_closing(acc, leg, k, leg[k, Q], leg[k, marks])
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
+            bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks]) if owner >= 0 else np.nan
             left = close_at_mark(acc, leg, k, bar, LIQUIDATION_FILL, leg[k, Q], leg[k, marks], left, bankrupt, log)
     return left
 

@@ -289,7 +289,7 @@ def _bad(state: State, s: Stage) -> BadDecision:
         "position": q * size / equity if equity else 0.0,
         "entry_price": leg[at.ENTRY_PRICE] if q else np.nan,
         "bars_held": bar - leg[at.ENTRY_BAR] + 1.0 if q else 0.0,
-        "unrealized": gain / equity if q and equity else 0.0,
+        "unrealized": q * (value - leg[at.VE]) / equity if q and equity else 0.0,
         "equity": equity,
         "drawdown": 1.0 - equity / acc[at.PEAK],
         "margin_ratio": (acc[at.CROSS_RATIO] if crossed else alone) if q else 0.0,

@@ -45,6 +45,7 @@ FRESH = (
     "backtest.costs",
     "backtest.engine",
     "backtest.rules",
+    "backtest.worked",
     "backtest.worked_margin",
     "backtest.worked_rules",
     "backtest.verify",

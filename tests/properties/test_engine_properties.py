@@ -24,11 +24,13 @@ from hypothesis import strategies as st
 
 from backtest import prepare as p
 from backtest import reference
-from backtest.engine import run_prepared
+from backtest.account import Account
+from backtest.engine import run_prepared, simulate
 from backtest.prepare import Bars, Decisions, Prepared
 from backtest.records import LEG_SERIES, SERIES, Cash, Run
 from backtest.strategy import HOLD
-from data.errors import BadInput
+from backtest.venue import Fees, Tier, Venue
+from data.errors import BadInput, UnwindError
 
 pytestmark = pytest.mark.kernel
 
@@ -48,6 +50,8 @@ M = _support()
 Engine = Callable[[Prepared, Decisions], Run]
 NAN, INF = float("nan"), float("inf")
 PRICES = [name.name for name in fields(Bars) if name.name != "present"]
+
+VENUE = Venue("test", "linear", Fees(0.0002, 0.0005, 0.01), (Tier(0.0, 1e12, 0.01, 50.0),))
 
 both = pytest.mark.parametrize("engine", [run_prepared, reference.run], ids=["compiled", "reference"])
 
@@ -192,6 +196,7 @@ def test_symbols_have_no_order(engine: Engine, recipe: Any, random: Any) -> None
     """Legs that do not share cash in a bar: all isolated, or all cross. Insurance and fees come from shared cash."""
     modes = {"mixed": "isolated", "cross": "cross", "isolated": "isolated"}[recipe.modes]
     calm = replace(recipe, modes=modes, stops=recipe.stops and modes == "isolated", kinds="linear")
+    calm = replace(calm, symbols=2 + recipe.seed % 3)
     prepared, decisions = M.made(calm)
     order = list(range(prepared.k))
     random.shuffle(order)
@@ -359,10 +364,14 @@ def test_finer_bars_are_never_worse_than_the_coarse_worst(engine: Engine, recipe
     prepared, decisions = M.made(replace(recipe, limits=False, delisted=False, participation=0.0, dated_tiers=False))
     target = decisions.target.copy()
     target[1:] = HOLD
+    rng = np.random.default_rng(recipe.seed)
+    stops = {
+        name: np.full(target.shape, recipe.violence * rng.uniform(0.3, 1.5)) for name in ("stop_loss", "take_profit")
+    }
     fine, coarse = (trade_is_mark(bars) for bars in (prepared.detail, prepared.bars))
     one = M.with_rules(prepared, bars=coarse, detail=fine, warmup=0, cash_rate=0.0)
     other = M.with_rules(one, detail=None, detail_first=np.zeros_like(one.detail_first))
-    wishes = replace(decisions, target=target)
+    wishes = replace(decisions, target=target, **stops)
     finer, worst = engine(one, wishes), engine(other, wishes)
     assert finer.series["equity"][-1] >= worst.series["equity"][-1] - 1e-9 * prepared.equity
 
@@ -470,6 +479,29 @@ def test_trade_prices_of_missing_bars_are_not_looked_at(engine: Engine, recipe: 
 @given(M.recipes)
 def test_every_number_of_a_run_is_finite_or_says_that_there_is_none(engine: Engine, recipe: Any) -> None:
     finite(engine(*M.made(recipe)))
+
+
+@some(120)
+@given(
+    recipes(kinds="linear", delisted=False, missing=False, detail=0, maintenance=True),
+    st.sampled_from(M.COLUMNS),
+    st.sampled_from([NAN, INF, -INF, 0.0, -1.0, 1e308, 1e-308]),
+    st.floats(0.01, 1.0),
+)
+def test_absurd_numbers_in_a_market_are_refused_or_contained(
+    recipe: Any, name: str, value: float, share: float
+) -> None:
+    """Whatever stands in the bars, either there is no run, in words, or all that it says is finite."""
+    columns = M.columns_of(recipe)
+    rng = np.random.default_rng(recipe.seed)
+    columns[name] = np.where(rng.random(columns[name].shape) < share, value, columns[name])
+    exposure = rng.choice([-2.0, 0.0, 1.0], columns["close"].shape)
+    try:
+        made = simulate(M.market_of(columns), exposure=exposure, venue=VENUE, account=Account(leverage=5.0))
+    except UnwindError as refused:
+        assert str(refused)
+    else:
+        finite(made.run)
 
 
 def finite(made: Run) -> None:

@@ -25,9 +25,7 @@ from backtest.costs import Costs
 from backtest.engine import run_prepared, simulate
 from backtest.strategy import HOLD, Strategy
 from backtest.venue import Fees, Tier, Venue
-from data import clock
-from data.align import Bars
-from data.market import Market, Settlements, SymbolData
+from data.market import Market
 
 pytestmark = pytest.mark.kernel
 
@@ -172,29 +170,10 @@ TIERS = (Tier(0.0, 1e4, 0.01, 50.0), Tier(1e4, 1e12, 0.02, 25.0, 100.0))
 VENUE = Venue("test", "linear", Fees(0.0002, 0.0005, 0.01), TIERS)
 
 
-def a_market(recipe: Any) -> Market:
-    """The drawn bars as a market of perpetuals."""
-    prepared, _ = M.made(recipe)
-    start = clock.moment("2024-01-01")
-    stamps = start + np.arange(prepared.n) * clock.HOUR
-    when = stamps[::8]
-    rates = np.random.default_rng(recipe.seed).normal(size=len(when)) * 0.002
-    data = {}
-    for j in range(prepared.k):
-        trade, mark = (
-            {name: getattr(prepared.bars, prefix + name)[:, j] for name in M.PRICES} for prefix in ("", "mark_")
-        )
-        candles = Bars(clock.HOUR, stamps, **trade, volume=np.ones(prepared.n))
-        funding = Settlements(when, when, when, rates, np.full(len(when), 8.0), np.full(len(when), np.nan))
-        symbol = SymbolData(candles=candles, marks=(Bars(clock.HOUR, stamps, **mark),), funding=funding)
-        data[f"{'ABCD'[j]}/USDT:USDT"] = symbol
-    return Market.build("test", data, clock.HOUR, start, start + prepared.n * clock.HOUR)
-
-
 @some(60)
 @given(recipes(kinds="linear", delisted=False, missing=False, detail=0), st.sampled_from(["isolated", "cross"]))
 def test_a_strategy_sees_the_same_account(recipe: Any, mode: Any) -> None:
-    market, probe, costs = a_market(recipe), Probe(seed=recipe.seed), Costs.fixed(5)
+    market, probe, costs = M.market_of(M.columns_of(recipe)), Probe(seed=recipe.seed), Costs.fixed(5)
     account = Account(equity=recipe.equity, mode=mode, shortfall="reduce", leverage=recipe.leverage or None)
     made = simulate(market, probe, venue=VENUE, account=account, costs=costs)
     prepared, _ = p.prepare(market, VENUE, account, costs)

@@ -34,6 +34,9 @@ from backtest.prepare import (
 )
 from backtest.records import Cash, Run
 from backtest.strategy import HOLD
+from data import clock
+from data.align import Bars as MarketBars
+from data.market import Market, Settlements, SymbolData
 
 Floats = npt.NDArray[np.float64]
 NAN = float("nan")
@@ -435,6 +438,38 @@ def merged(fine: Floats, steps: int) -> Floats:
     blocks = fine.reshape(-1, steps, *fine.shape[1:])
     columns = [blocks[:, 0, :, 0], blocks[:, :, :, 1].max(axis=1), blocks[:, :, :, 2].min(axis=1), blocks[:, -1, :, 3]]
     return np.stack(columns, axis=2)
+
+
+# ---- as a market ---------------------------------------------------------------------------------
+
+COLUMNS = (*PRICES, "mark_open", "mark_high", "mark_low", "mark_close", "volume", "rate")
+
+
+def columns_of(recipe: Recipe) -> dict[str, Floats]:
+    """The drawn bars as a market knows them, (n, k) each; and settlement rates."""
+    prepared, _ = made(recipe)
+    columns = {name: getattr(prepared.bars, name).copy() for name in COLUMNS[:8]}
+    rng = np.random.default_rng(recipe.seed)
+    shape = prepared.bars.close.shape
+    return columns | {"volume": rng.uniform(0.0, 100.0, shape), "rate": rng.normal(size=shape) * 0.001}
+
+
+def market_of(columns: dict[str, Floats]) -> Market:
+    """Perpetuals on hourly bars, with settlements every eight hours."""
+    n, k = columns["close"].shape
+    start = clock.moment("2024-01-01")
+    stamps = start + np.arange(n) * clock.HOUR
+    when = stamps[::8]
+    data = {}
+    for j in range(k):
+        trade, mark = ({name: columns[prefix + name][:, j] for name in PRICES} for prefix in ("", "mark_"))
+        rates, hours = columns["rate"][::8, j], np.full(len(when), 8.0)
+        data[f"{'ABCD'[j]}/USDT:USDT"] = SymbolData(
+            candles=MarketBars(clock.HOUR, stamps, **trade, volume=columns["volume"][:, j]),
+            marks=(MarketBars(clock.HOUR, stamps, **mark),),
+            funding=Settlements(when, when, when, rates, hours, np.full(len(when), NAN)),
+        )
+    return Market.build("test", data, clock.HOUR, start, start + n * clock.HOUR)
 
 
 # ---- comparing -----------------------------------------------------------------------------------
