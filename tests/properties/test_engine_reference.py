@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from backtest import prepare as p
@@ -44,10 +43,6 @@ def _support() -> ModuleType:
 M = _support()
 
 
-def recipes(**fixed: Any) -> st.SearchStrategy[Any]:
-    return M.recipes.map(lambda recipe: replace(recipe, **fixed))
-
-
 def agree(recipe: Any) -> None:
     prepared, decisions = M.made(recipe)
     compiled, plain = run_prepared(prepared, decisions), reference.run(prepared, decisions)
@@ -55,72 +50,68 @@ def agree(recipe: Any) -> None:
     assert not found, "reference, then compiled:\n" + "\n".join(found)
 
 
-def some(examples: int) -> settings:
-    return settings(max_examples=examples, suppress_health_check=list(HealthCheck))
-
-
-@some(500)
-@given(recipes(symbols=1, kinds="linear"))
+@M.some(500)
+@given(M.recipes_with(symbols=1, kinds="linear"))
 def test_one_linear_contract(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(400)
-@given(recipes(symbols=1, kinds="inverse"))
+@M.some(400)
+@given(M.recipes_with(symbols=1, kinds="inverse"))
 def test_one_inverse_contract(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(300)
-@given(recipes(symbols=1, limits=True, stops=True, gaps=True))
+@M.some(300)
+@given(M.recipes_with(symbols=1, limits=True, stops=True, gaps=True))
 def test_limits_and_stops(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(300)
-@given(recipes(modes="isolated"))
+@M.some(300)
+@given(M.recipes_with(modes="isolated"))
 def test_isolated_legs(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(400)
-@given(recipes(modes="cross", path=p.JOINT))
+@M.some(400)
+@given(M.recipes_with(modes="cross", path=p.JOINT))
 def test_cross_legs(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(200)
-@given(recipes(modes="cross", path=p.WORST))
+@M.some(200)
+@given(M.recipes_with(modes="cross", path=p.WORST))
 def test_cross_legs_on_their_worst_path(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(200)
-@given(recipes(modes="cross", path=p.CLOSE))
+@M.some(200)
+@given(M.recipes_with(modes="cross", path=p.CLOSE))
 def test_cross_legs_tested_at_the_close(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(300)
-@given(recipes(kinds="carry", pairs=True))
+@M.some(300)
+@given(M.recipes_with(kinds="carry", pairs=True))
 def test_spot_and_perpetual(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(300)
-@given(recipes(detail=3))
+@M.some(300)
+@given(M.recipes_with(detail=3))
 def test_finer_bars(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(600)
+@M.some(600)
 @given(M.recipes)
 def test_everything(recipe: Any) -> None:
     agree(recipe)
 
 
-@some(25)
-@given(recipes(bars=1_500, violence=0.004, patience=0.99, detail=0))
+@M.some(25)
+@given(M.recipes_with(bars=1_500, violence=0.004, patience=0.99, detail=0))
 def test_long_quiet_markets(recipe: Any) -> None:
     """Bars in which nothing happens are walked by another loop, in blocks."""
     agree(recipe)
@@ -170,8 +161,8 @@ TIERS = (Tier(0.0, 1e4, 0.01, 50.0), Tier(1e4, 1e12, 0.02, 25.0, 100.0))
 VENUE = Venue("test", "linear", Fees(0.0002, 0.0005, 0.01), TIERS)
 
 
-@some(60)
-@given(recipes(kinds="linear", delisted=False, missing=False, detail=0), st.sampled_from(["isolated", "cross"]))
+@M.some(60)
+@given(M.recipes_with(kinds="linear", delisted=False, missing=False, detail=0), st.sampled_from(["isolated", "cross"]))
 def test_a_strategy_sees_the_same_account(recipe: Any, mode: Any) -> None:
     market, probe, costs = M.market_of(M.columns_of(recipe)), Probe(seed=recipe.seed), Costs.fixed(5)
     account = Account(equity=recipe.equity, mode=mode, shortfall="reduce", leverage=recipe.leverage or None)

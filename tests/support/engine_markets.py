@@ -11,8 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numba
 import numpy as np
 import numpy.typing as npt
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from backtest.prepare import (
@@ -209,6 +211,16 @@ recipes = st.builds(
     cash_rate=st.sampled_from([0.0, 0.05]),
     equity=st.sampled_from([100.0, 10_000.0, 3e7]),
 )
+
+
+def recipes_with(**fixed: Any) -> st.SearchStrategy[Recipe]:
+    return recipes.map(lambda recipe: replace(recipe, **fixed))
+
+
+def some(examples: int) -> settings:
+    """So many examples; a tenth of them where the compiled engine is not compiled."""
+    many = max(5, examples // 10) if numba.config.DISABLE_JIT else examples
+    return settings(max_examples=many, suppress_health_check=list(HealthCheck))
 
 
 def made(recipe: Recipe) -> tuple[Prepared, Decisions]:
