@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Literal
 
 from data.errors import BadInput, did_you_mean
@@ -53,18 +54,27 @@ class Account:
             _one_of("mode", mode, MODES)
         _one_of("shortfall", self.shortfall, SHORTFALLS)
         _one_of("path", self.path, PATHS)
-        if not 0.0 <= self.collateral_weight <= 1.0:
+        if not _is_number(self.collateral_weight) or not 0.0 <= self.collateral_weight <= 1.0:
             raise BadInput(f"collateral_weight={self.collateral_weight!r}: write a fraction from 0 to 1")
-        if not math.isfinite(self.cash_rate):
+        if not _is_number(self.cash_rate) or not -1.0 < self.cash_rate < 10.0:
             raise BadInput(f"cash_rate={self.cash_rate!r}: write what idle cash earns a year, such as 0.04")
-        if self.participation is not None and not 0.0 < self.participation <= 1.0:
+        share = self.participation
+        if share is not None and (not _is_number(share) or not 0.0 < share <= 1.0):
             raise BadInput(f"participation={self.participation!r}: write a fraction of volume above 0, at most 1")
-        if not isinstance(self.delay, int) or self.delay < 0:
+        if not _is_whole(self.delay) or self.delay < 0:
             raise BadInput(f"delay={self.delay!r}: write a whole number of bars, 0 or more")
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
 def _above(name: str, value: float, low: float) -> None:
-    if not (math.isfinite(value) and value > low):
+    if not _is_number(value) or not (math.isfinite(value) and value > low):
         raise BadInput(f"{name}={value!r}: write a number above {low:g}")
 
 

@@ -30,7 +30,7 @@ from backtest.kernel import layout as at
 from backtest.kernel import loop, run
 from backtest.prepare import CONVENTIONS, CROSS, INVERSE, Decisions, Prepared, prepare
 from backtest.records import Refusal, Run
-from backtest.strategy import HOLD, Strategy, warmup_bars
+from backtest.strategy import ABSURD, HOLD, Strategy, warmup_bars
 from backtest.venue import Venue
 from data import clock
 from data.errors import BadInput, did_you_mean
@@ -80,6 +80,9 @@ def simulate(
     """
     if (strategy is None) == (exposure is None):
         raise BadInput("give a strategy or exposure=..., and not both")
+    _check_market(market, "market")
+    if detail is not None:
+        _check_market(detail, "detail")
     announce()
     terms = _terms(market, venue, account, costs)
     if strategy is not None:
@@ -95,7 +98,7 @@ def simulate(
     with _Shown(progress, prepared) as step:
         found = _walked(stage, job, market, step)
     band = _band(prepared, market, job) if _is_joint(prepared) else None
-    return _labelled(market, terms, prepared, found, [*terms.notes, *notes], parameters, source, job, band)
+    return _labelled(market, terms, prepared, found, [*terms.notes, *notes], parameters, source, job, band, detail, adl)
 
 
 def measure(
@@ -118,6 +121,12 @@ def measure(
 
     from backtest.metrics import NAMES
 
+    if isinstance(strategies, Strategy | type):
+        raise BadInput("measure takes a list of strategies: write [Fade(entry_z=2.0), Fade(entry_z=2.5)]")
+    _check_market(market, "market")
+    for name, number in (("threads", threads), ("at_a_time", at_a_time)):
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool) or number < 1):
+            raise BadInput(f"{name}={number!r}: write a whole number from 1 up")
     sets = [_instance(s) for s in strategies]
     if not sets:
         raise BadInput("no parameter sets: give at least one strategy")
@@ -151,7 +160,10 @@ def measure(
             list(pool.map(walk, parts))
     frame = pd.DataFrame(table, columns=list(NAMES))
     parameters = pd.DataFrame([s.parameters for s in sets])
-    frame.index = pd.MultiIndex.from_frame(parameters) if len(parameters.columns) > 1 else frame.index
+    if len(parameters.columns) > 1:
+        frame.index = pd.MultiIndex.from_frame(parameters)
+    elif len(parameters.columns) == 1:
+        frame.index = pd.Index(parameters.iloc[:, 0])
     return frame
 
 
@@ -197,8 +209,16 @@ class _Terms:
     notes: tuple[str, ...] = ()
 
 
+def _check_market(market: Any, name: str) -> None:
+    if not hasattr(market, "features_view"):
+        kind = type(market).__name__
+        raise BadInput(f"{name} is a {kind}, no Market: build one with Store.market(...) or Market.from_frames(...)")
+
+
 def _terms(market: Market, venue: Venue | str | None, account: Account | None, costs: Costs | None) -> _Terms:
     notes: list[str] = []
+    if venue is not None and not isinstance(venue, Venue | str):
+        raise BadInput(f'venue={venue!r}: write a name such as "binance", or a Venue(...)')
     profile = venue if isinstance(venue, Venue) else _profile(market, venue, notes)
     if account is not None and not isinstance(account, Account):
         raise BadInput(f"account={account!r}: write Account(equity=10_000, leverage=3), say")
@@ -390,7 +410,7 @@ def _bars(market: Market, warmup: int | str) -> int:
     """Part of a bar is a bar."""
     if isinstance(warmup, str):
         return -(-clock.duration(warmup) // market.interval)
-    if not isinstance(warmup, int | np.integer) or isinstance(warmup, bool) or warmup < 0:
+    if not isinstance(warmup, int | np.integer) or isinstance(warmup, bool) or not 0 <= warmup < 2**62:
         raise BadInput(f'warmup={warmup!r}: write a number of bars, 0 or more, or a duration such as "3d"')
     return int(warmup)
 
@@ -417,7 +437,7 @@ def _targets(market: Market, exposure: Any) -> Floats:
     names = getattr(exposure, "columns", None)
     if names is not None:
         exposure = _in_order(market, exposure, list(names))
-    values = np.asarray(exposure, dtype=np.float64)
+    values = _numbers(exposure)
     if values.ndim == 0:
         values = np.full((n, k), float(values))
     if len(values) != n:
@@ -427,16 +447,33 @@ def _targets(market: Market, exposure: Any) -> Floats:
         raise BadInput(
             f"exposure is {values.shape}, and the market has {n:,} bars of {k} symbols: give a column for each"
         )
-    bad = np.argwhere(~np.isfinite(wide))
+    bad = np.argwhere(~(np.abs(wide) <= ABSURD))
     if len(bad):
         bar, column = (int(x) for x in bad[0])
-        what = "NaN" if np.isnan(wide[bar, column]) else str(wide[bar, column])
-        raise BadInput(f"exposure of {market.symbols[column]} is {what} at {_when(market, bar)}: write 0 to be flat")
+        value, where = wide[bar, column], f"exposure of {market.symbols[column]} at {_when(market, bar)}"
+        if np.isnan(value):
+            raise BadInput(f"{where} is NaN: write 0 to be flat")
+        raise BadInput(f"{where} is {value:g}: a target is a multiple of equity, such as -1.5")
     return wide
+
+
+def _numbers(exposure: Any) -> Floats:
+    try:
+        raw = np.asarray(exposure)
+        if raw.dtype.kind not in "fiubO":
+            raise TypeError(raw.dtype)
+        return raw.astype(np.float64)
+    except (TypeError, ValueError):
+        kind = type(exposure).__name__
+        raise BadInput(
+            f"exposure is a {kind} that is no array of numbers: give a number a bar, or a column a symbol"
+        ) from None
 
 
 def _check_index(market: Market, index: Any) -> None:
     if not hasattr(index, "tz"):
+        if list(index) != list(range(len(index))):
+            raise BadInput("the index of exposure is no time: give it the market's index, or pass exposure.to_numpy()")
         return
     naive = index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index
     stamps = naive.as_unit("ns").asi8
@@ -620,6 +657,8 @@ def _labelled(
     source: str,
     job: _Job,
     band: Mapping[str, Any] | None,
+    detail: Market | None,
+    adl: Sequence[Sequence[Any]] | None,
 ) -> Result:
     from backtest.result import Result, digest, plain, versions
 
@@ -643,6 +682,9 @@ def _labelled(
         fingerprint={
             "data": market.hash,
             "exposure": job.data,
+            "detail": detail.hash if detail is not None else "",
+            "adl": plain([list(row) for row in adl]) if adl is not None else [],
+            "warmup": int(job.sets.warmup[0]),
             "strategy": hashlib.sha256(source.encode()).hexdigest() if source else "",
             "venue": digest(terms.venue),
             "account": plain(account),

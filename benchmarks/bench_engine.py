@@ -397,13 +397,17 @@ def portfolio(count: int, leverage: float, seldom: bool) -> list[Strategy]:
 
 
 def in_turn(rounds: int, works: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Medians of warm calls, one of each in turn, so that a slow minute of the machine is everyone's."""
+    """Medians of warm calls, one of each in turn, so that a slow minute of the machine is everyone's.
+
+    In seconds of this thread's own processor time: other processes that wait for the same core do not count.
+    """
     times: dict[str, list[float]] = {name: [] for name in works}
     for number in range(rounds + 1):
         for name, work in works.items():
-            taken = seconds(work)
+            start = time.thread_time()
+            work()
             if number:
-                times[name].append(taken)
+                times[name].append(time.thread_time() - start)
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 

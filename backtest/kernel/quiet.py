@@ -162,7 +162,7 @@ def _one(order: Order, trails: bool) -> list[str]:
         "            under += r - 1 - start",
         "    else:",
         "        basis = leg[@CASH_BASIS]",
-        "        cash = acc[@WALLET] - q * basis",
+        "        wallet = acc[@WALLET]",
         "        low, high = leg[@LIQ_LOW], leg[@LIQ_HIGH]",
         "        down, up = leg[@TRADE_LOW], leg[@TRADE_HIGH]",
         "        nearest_low, nearest_high = inf, 0.0",
@@ -218,7 +218,7 @@ def _one(order: Order, trails: bool) -> list[str]:
         ]
     out += [
         "            value = bars[b + @H_VALUE]",
-        "            equity = cash + q * value",
+        "            equity = wallet + q * (value - basis)",
         "            if mark_low < nearest_low:",
         "                nearest_low = mark_low",
         "            if mark_high > nearest_high:",

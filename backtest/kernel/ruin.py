@@ -344,18 +344,6 @@ def liquidate_leg(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, mark:
 
 
 @jit
-def only_bankruptcy(acc: Floats, leg: Floats, k: int, mark: float) -> float:
-    """The price at which a cross account would have nothing left; NaN where other legs have a say in it."""
-    for j in range(len(leg)):
-        counts = leg[j, MODE] != ISOLATED and (leg[j, KIND] != SPOT or acc[COLLATERAL] > 0.0)
-        if j != k and counts and leg[j, Q] != 0.0:
-            return np.nan
-    inverse = leg[k, KIND] == INVERSE
-    s = -leg[k, Q] if inverse else leg[k, Q]
-    return known_price(price_of(bankruptcy_size(s, abs(leg[k, VE]), lone_balance(acc, leg, k)), inverse), mark)
-
-
-@jit
 def close_at_mark(
     acc: Floats, leg: Floats, k: int, bar: int, why: int, closed: float, mark: float, left: float, bankrupt: float,
     log: Floats,
@@ -410,13 +398,16 @@ def only_cross_leg(acc: Floats, leg: Floats) -> int:
 
 @jit
 def liquidate_account(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: int, log: Floats) -> None:
-    """A cross account with several legs, at the marks of a column."""
+    """A cross account with several legs, at the marks of a column; one leg that is left alone goes as such."""
+    owner = only_cross_leg(acc, leg)
+    if owner >= 0:
+        liquidate_leg(acc, leg, tie, owner, bar, leg[owner, marks], log)
+        return
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED:
             cancel_orders(acc, leg, k, bar, LIQUIDATED_ORDER, log)
     left = cross_balance(acc, leg, marks)
     backstopped = left < acc[BACKSTOP] * cross_maintenance(acc, leg, tie, marks)
-    owner = only_cross_leg(acc, leg)
     while cross_breached(acc, leg, tie, marks):
         done = False
         if acc[REDUCTION] != REDUCE_NONE:
@@ -430,36 +421,35 @@ def liquidate_account(acc: Floats, leg: Floats, tie: Floats, bar: int, marks: in
             fee = acc[LIQUIDATION_FEE] * abs(closed) * size_at(price, leg[k, KIND] == INVERSE)
             done = after - min(fee, max(0.0, after)) > EMPTY * acc[START]
             if done:
-                bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks]) if owner >= 0 else np.nan
                 why = REDUCTION_FILL if part else LIQUIDATION_FILL
-                left = close_at_mark(acc, leg, k, bar, why, closed, leg[k, marks], after, bankrupt, log)
+                left = close_at_mark(acc, leg, k, bar, why, closed, leg[k, marks], after, np.nan, log)
                 if part:
                     leg[k, REDUCED] = bar
         if not done:
-            left = close_all(acc, leg, bar, marks, left, owner, log)
+            left = close_all(acc, leg, bar, marks, left, log)
     if no_cross_contract(leg):
-        settle_rest(acc, leg, bar, owner, backstopped, log)
+        settle_rest(acc, leg, bar, backstopped, log)
 
 
 @jit
-def close_all(acc: Floats, leg: Floats, bar: int, marks: int, left: float, owner: int, log: Floats) -> float:
+def close_all(acc: Floats, leg: Floats, bar: int, marks: int, left: float, log: Floats) -> float:
     """Every cross contract at once. Fees are bounded by what is left after the profit of all of them."""
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
             left += cost_of_closing(acc, leg, k, leg[k, Q], leg[k, marks])
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
-            bankrupt = only_bankruptcy(acc, leg, k, leg[k, marks]) if owner >= 0 else np.nan
+            bankrupt = np.nan
             left = close_at_mark(acc, leg, k, bar, LIQUIDATION_FILL, leg[k, Q], leg[k, marks], left, bankrupt, log)
     return left
 
 
 @jit
-def settle_rest(acc: Floats, leg: Floats, bar: int, owner: int, backstopped: bool, log: Floats) -> None:
+def settle_rest(acc: Floats, leg: Floats, bar: int, backstopped: bool, log: Floats) -> None:
     """The cash that is left once no cross contract is: the fund's, the trader's, or missing."""
     rest = acc[WALLET] - isolated_margins(leg)
     if rest < 0.0 or ((acc[RESIDUAL] == TAKEOVER or backstopped) and rest > 0.0):
-        pay(acc, leg, owner, bar, INSURANCE_CASH, -rest, log)
+        pay(acc, leg, -1, bar, INSURANCE_CASH, -rest, log)
         acc[LIQUIDATION_LOSS] += rest
         if acc[KEEP] != 0.0:
             at = int(acc[LOGGED]) - 1

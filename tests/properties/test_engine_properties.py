@@ -50,7 +50,6 @@ def _support() -> ModuleType:
 M = _support()
 Engine = Callable[[Prepared, Decisions], Run]
 NAN, INF = float("nan"), float("inf")
-PRICES = [name.name for name in fields(Bars) if name.name != "present"]
 
 VENUE = Venue("test", "linear", Fees(0.0002, 0.0005, 0.01), (Tier(0.0, 1e12, 0.01, 50.0),))
 
