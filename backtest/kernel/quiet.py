@@ -433,9 +433,10 @@ SEVERAL_TRAIL = """
             w = j * 13
             q = work[w + 1]
             g = int(work[w]) * stride
-            if q != 0.0:
+            b = (r * symbols + int(work[w])) * @HOT
+            if q != 0.0 and bars[b + @H_PRESENT] != 0.0:
                 trail = leg[g + @TRAIL]
-                close = bars[(r * symbols + int(work[w])) * @HOT + @H_CLOSE]
+                close = bars[b + @H_CLOSE]
                 if q > 0.0 and close > leg[g + @ANCHOR]:
                     leg[g + @ANCHOR] = close
                     if trail > 0.0:

@@ -509,7 +509,7 @@ def differences(a: Run, b: Run, prepared: Prepared, tolerance: float = 1e-9) -> 
     found += different_arrays("margin_distance", a.margin_distance, b.margin_distance, 1.0, tolerance)
     for name in ("scaled", "ambiguous", "skipped", "ruined_bar"):
         one, two = getattr(a, name), getattr(b, name)
-        several = name == "ambiguous" and np.sum(prepared.contracts.mode == CROSS) > 1  # a count for the reader
+        several = name == "ambiguous" and (prepared.contracts.mode == CROSS).sum().item() > 1  # a count for the reader
         found += [f"{name}: {one} and {two}"] * int(abs(one - two) > several)
     return found
 
