@@ -428,7 +428,8 @@ def test_an_isolated_leg_loses_its_margin_and_no_more(engine: Engine, recipe: An
             lost = -ledger["amount"][(ledger["bar"] > since) & (ledger["bar"] <= end)].sum()
             margin = put_in[(fills["bar"] > since) & (fills["bar"] <= end)].sum()
             assert lost <= margin + 1e-9 * (margin + prepared.equity)
-    assert (made.series["wallet"] >= -1e-9 * prepared.equity).all()
+    # Each order may go a billionth beyond what is free, and a run has many.
+    assert (made.series["wallet"] >= -1e-7 * prepared.equity).all()
 
 
 # ---- numbers that are none -----------------------------------------------------------------------------------------
