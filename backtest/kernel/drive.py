@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import carray, types  # type: ignore[attr-defined]
+from numba import types  # type: ignore[attr-defined]
 from numba.extending import intrinsic
 
 from backtest.jit import jit
@@ -20,11 +20,9 @@ from backtest.kernel.layout import (
     BAD_BAR,
     BAD_SYMBOL,
     BAD_VALUE,
-    BAR,
     BUSY,
     CLOSE,
     CODE,
-    COLD,
     D_DUE,
     DISTANCE,
     ENTRY_PRICE,
@@ -67,12 +65,14 @@ from backtest.kernel.layout import (
     TARGET,
     UNDER,
     WALLET,
+    Bars,
     Flags,
     Floats,
     Ints,
     Q,
 )
 from backtest.kernel.orders import FOREVER, HOLD, queue_order
+from backtest.kernel.rows import bare, bare_row, flat
 from backtest.kernel.step import measure_marks, slow_bar
 from backtest.prepare import INVERSE
 
@@ -83,7 +83,7 @@ DONE, MORE_ROOM, BAD = 0, 1, 2
 
 @intrinsic
 def call_quiet(
-    typingctx: Any, address: Any, r: Any, end: Any, base: Any, width: Any, symbols: Any, skip: Any, stride: Any,
+    typingctx: Any, address: Any, r: Any, end: Any, base: Any, size: Any, symbols: Any, skip: Any, stride: Any,
     bars: Any, features: Any, columns: Any, parameters: Any, leg: Any, acc: Any, work: Any,
 ) -> Any:  # fmt: skip
     """Call a quiet loop by its address; arrays are given as addresses too."""
@@ -101,30 +101,6 @@ def call_quiet(
 
 
 quietly: Any = call_quiet
-
-
-@intrinsic
-def _pointer(typingctx: Any, at: Any) -> Any:
-    signature = types.CPointer(types.float64)(types.int64)  # type: ignore[no-untyped-call]
-
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        return builder.inttoptr(args[0], context.get_value_type(sig.return_type))
-
-    return signature, codegen
-
-
-pointer: Any = _pointer
-
-
-@jit
-def bare(array: Floats) -> Any:
-    """The same array without an owner: nothing counts references to it, which slow bars would do at every call."""
-    return carray(pointer(array.ctypes.data), array.shape)
-
-
-@jit
-def bare_row(array: Floats, s: int) -> Any:
-    return carray(pointer(array.ctypes.data + s * array.strides[0]), array.shape[1:])
 
 
 @jit
@@ -160,40 +136,28 @@ def begin(acc: Floats, leg: Floats, tables: Floats) -> None:
 
 @jit
 def gather(
-    hot: Floats, cold: Floats, rows: Floats, base: int, count: int, cols: tuple[Floats, ...],
-    screen: tuple[Floats, ...], present: Flags, leg: Floats, features: Floats,
+    hot: Floats, base: int, count: int, mark_close: Floats, close: Floats, screen: Bars, present: Flags, leg: Floats
 ) -> None:  # fmt: skip
-    """The bars and features of one block, side by side: column after column, since columns lie together.
-
-    Each look into a tuple of arrays counts references, which costs more than a slow bar: here it is once a block.
-    """
+    """What quiet bars look at, side by side: column after column, since columns lie together."""
     symbols = len(leg)
     first, many = base * symbols, count * symbols
+    mark_close, close, present = flat(mark_close), flat(close), flat(present)
+    hot, leg = bare(hot), bare(leg)
     for c in range(4):  # layout.H_MARK_LOW .. H_HIGH
-        column = screen[c].reshape(-1)[first : first + many]
+        column = flat(screen[c])
         for j in range(many):
-            hot[j * HOT + c] = column[j]
-    for c in range(COLD - 1):
-        column = cols[c].reshape(-1)[first : first + many]
-        for j in range(many):
-            cold[j * COLD + c] = column[j]
-    there = present.reshape(-1)[first : first + many]
-    for j in range(many):
-        mark = cold[j * COLD + MARK_CLOSE - BAR]
-        is_there = 1.0 if there[j] else 0.0
-        hot[j * HOT + H_VALUE] = -1.0 / mark if leg[j % symbols, KIND] == INVERSE else mark
-        hot[j * HOT + H_CLOSE] = cold[j * COLD + CLOSE - BAR]
-        hot[j * HOT + H_PRESENT] = is_there
-        cold[j * COLD + COLD - 1] = is_there
-    width = len(features)
-    for c in range(width):
-        column = features[c].reshape(-1)[first : first + many]
-        for j in range(many):
-            rows[j * width + c] = column[j]
+            hot[j * HOT + c] = column[first + j]
+    for k in range(symbols):
+        inverse = leg[k, KIND] == INVERSE
+        for j in range(k, many, symbols):
+            mark = mark_close[first + j]
+            hot[j * HOT + H_VALUE] = -1.0 / mark if inverse else mark
+            hot[j * HOT + H_CLOSE] = close[first + j]
+            hot[j * HOT + H_PRESENT] = 1.0 if present[first + j] else 0.0
 
 
 @jit
-def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, cold: Floats, low: int, i: int) -> bool:
+def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, cols: Bars, i: int) -> bool:
     """What the quiet loop decided at bar i. False: a target that is no number."""
     for k in range(len(leg)):
         target = leg[k, TARGET]
@@ -204,8 +168,7 @@ def take_orders(acc: Floats, leg: Floats, feat: Floats, res: Floats, s: int, col
             acc[CODE] = QUIET_ERROR
             acc[BAD_BAR], acc[BAD_SYMBOL], acc[BAD_VALUE] = i, k, target
             return False
-        at = ((i - low) * len(leg) + k) * COLD - BAR
-        leg[k, MARK_CLOSE], leg[k, CLOSE] = cold[at + MARK_CLOSE], cold[at + CLOSE]
+        leg[k, MARK_CLOSE], leg[k, CLOSE] = cols[7][i, k], cols[3][i, k]
         queue_order(acc, leg, feat, res, s, k, i, target)
     return True
 
@@ -259,8 +222,7 @@ def fill_quiet(
     acc: Floats,
     leg: Floats,
     tie: Floats,
-    cold: Floats,
-    low: int,
+    cols: Bars,
     series: Floats,
     leg_series: Floats,
     distances: Floats,
@@ -271,9 +233,7 @@ def fill_quiet(
     for i in range(first, stop):
         if acc[OPEN_LEGS] > 0.0:
             for k in range(len(leg)):
-                at = ((i - low) * len(leg) + k) * COLD - BAR
-                for c in (MARK_CLOSE, MARK_LOW, MARK_HIGH):
-                    leg[k, c] = cold[at + c]
+                leg[k, MARK_CLOSE], leg[k, MARK_LOW], leg[k, MARK_HIGH] = cols[7][i, k], cols[6][i, k], cols[5][i, k]
             acc[EQUITY] = equity_at(acc, leg)
             acc[DISTANCE] = np.inf
             quiet_distances(acc, leg)
@@ -296,9 +256,9 @@ def pass_flat(acc: Floats, first: int, stop: int) -> None:
 @jit
 def walk_blocks(
     quiet: int, step: int, base: int, stop: int, last: int, at: Ints, accs: Floats, legs: Floats, tie: Floats,
-    tables: Floats, evs: Floats, cols: tuple[Floats, ...], screen: tuple[Floats, ...], present: Flags,
-    fine: tuple[Floats, ...], fine_present: Flags, fine_first: Ints, day_end: Flags, boundaries: Ints, features: Floats,
-    hot: Floats, cold: Floats, hot_rows: Floats, columns: Floats, parameters: Floats, res: Floats, warmup: Ints,
+    tables: Floats, evs: Floats, cols: Bars, screen: Bars, present: Flags,
+    fine: Bars, fine_present: Flags, fine_first: Ints, day_end: Flags, boundaries: Ints, features: Floats,
+    hot: Floats, columns: Floats, parameters: Floats, res: Floats, warmup: Ints,
     daily: Floats,
     work: Floats, spare_acc: Floats, spare_leg: Floats, log: Floats, series: Floats, leg_series: Floats,
     distances: Floats,
@@ -308,30 +268,40 @@ def walk_blocks(
     at[s]: the bar that comes next, the boundary that comes next, and whether that bar may be quiet. One function,
     since a call with this many arrays costs more than a slow bar.
     """
-    symbols, width, stride = legs.shape[1], len(features), legs.shape[2]
+    symbols, stride, size = legs.shape[1], legs.shape[2], present.size
     keep = accs[0, KEEP] != 0.0
-    tie, tables, evs, cold, log = bare(tie), bare(tables), bare(evs), bare(cold), bare(log)
-    features, res, daily = bare(features), bare(res), bare(daily)
+    tie, tables, evs, log = bare(tie), bare(tables), bare(evs), bare(log)
+    feat, res, daily = bare(features), bare(res), bare(daily)
     spare_acc, spare_leg = bare(spare_acc), bare(spare_leg)
     series, leg_series, distances = bare(series), bare(leg_series), bare(distances)
+    there, day_end, boundaries, warmup, at = bare(present), bare(day_end), bare(boundaries), bare(warmup), bare(at)
+    fine_there, fine_first = bare(fine_present), bare(fine_first)
+    finer = (
+        bare(fine[0]), bare(fine[1]), bare(fine[2]), bare(fine[3]), bare(fine[4]), bare(fine[5]), bare(fine[6]),
+        bare(fine[7]),
+    )  # fmt: skip
+    given = (
+        bare(cols[0]), bare(cols[1]), bare(cols[2]), bare(cols[3]), bare(cols[4]), bare(cols[5]), bare(cols[6]),
+        bare(cols[7]), bare(cols[8]), bare(cols[9]), bare(cols[10]), bare(cols[11]),
+    )  # fmt: skip
     for low in range(base, stop, step):
         high = min(low + step, stop)
-        gather(hot, cold, hot_rows, low, high - low, cols, screen, present, legs[0], features)
+        gather(hot, low, high - low, cols[7], cols[3], screen, present, legs[0])
         for s in range(len(accs)):
             i, boundary = at[s, 0], at[s, 1]
-            ended = at[s, 2] != 0 and stays_quiet(accs, s, i, high, boundaries, boundary, warmup[s])
+            acc, leg = bare_row(accs, s), bare_row(legs, s)
+            ended = at[s, 2] != 0 and stays_quiet(acc, i, high, boundaries, boundary, warmup[s])
             if ended:
                 i = low + quietly(
-                    quiet, -1, high - low, low, width, symbols, 1, stride, address(hot), address(hot_rows),
+                    quiet, -1, high - low, low, size, symbols, 1, stride, address(hot), address(features),
                     row_of(columns, s), row_of(parameters, s), row_of(legs, s), row_of(accs, s), address(work),
                 )  # fmt: skip
-                if accs[s, CODE] == QUIET_END:
+                if acc[CODE] == QUIET_END:
                     at[s, 0] = i
                     continue
-            acc, leg = bare_row(accs, s), bare_row(legs, s)
             at[s, 2] = 0 if keep else 1
             while True:
-                if ended and acc[CODE] == QUIET_ORDER and not take_orders(acc, leg, features, res, s, cold, low, i - 1):
+                if ended and acc[CODE] == QUIET_ORDER and not take_orders(acc, leg, feat, res, s, given, i - 1):
                     return BAD
                 if i >= high:
                     break
@@ -339,7 +309,7 @@ def walk_blocks(
                     at[s, 0], at[s, 1] = i, boundary
                     return MORE_ROOM
                 slow_bar(
-                    i, last, acc, leg, tie, tables, evs, cold, low, fine, fine_present, fine_first, day_end, daily, s,
+                    i, last, acc, leg, tie, tables, evs, given, there, finer, fine_there, fine_first, day_end, daily, s,
                     log, spare_acc, spare_leg,
                 )  # fmt: skip
                 if keep:
@@ -354,27 +324,27 @@ def walk_blocks(
                 if i < warmup[s] or acc[RUINED] != 0.0:
                     end = next_undecided(acc, i, warmup[s], end)
                     pass_flat(acc, i + 1, end)
-                elif symbols == 1 and not present[i, 0]:
+                elif symbols == 1 and not there[i, 0]:
                     end = i + 1
                 else:
                     ended = True
                     end = low + quietly(
-                        quiet, i - low, end - low, low, width, symbols, 0, stride, address(hot), address(hot_rows),
-                        row_of(columns, s), row_of(parameters, s), address(leg), address(acc), address(work),
+                        quiet, i - low, end - low, low, size, symbols, 0, stride, address(hot), address(features),
+                        row_of(columns, s), row_of(parameters, s), row_of(legs, s), row_of(accs, s), address(work),
                     )  # fmt: skip
                 if keep:
-                    fill_quiet(i + 1, end, acc, leg, tie, cold, low, series, leg_series, distances)
+                    fill_quiet(i + 1, end, acc, leg, tie, given, series, leg_series, distances)
                 i = end
             at[s, 0], at[s, 1] = i, boundary
     return DONE
 
 
 @jit
-def stays_quiet(accs: Floats, s: int, i: int, high: int, boundaries: Ints, boundary: int, warmup: int) -> bool:
+def stays_quiet(acc: Floats, i: int, high: int, boundaries: Ints, boundary: int, warmup: int) -> bool:
     """Whether nothing but a decision or a level can make a bar of this block slow, the first one included."""
-    if i <= warmup or accs[s, RUINED] != 0.0 or accs[s, BUSY] != 0.0:
+    if i <= warmup or acc[RUINED] != 0.0 or acc[BUSY] != 0.0:
         return False
-    if accs[s, NEXT_DUE] < high or accs[s, NEXT_EXPIRY] < high:
+    if acc[NEXT_DUE] < high or acc[NEXT_EXPIRY] < high:
         return False
     return boundary < len(boundaries) and boundaries[boundary] >= high
 

@@ -271,8 +271,7 @@ def extremes(
     elif joint and acc[PATH] == CLOSES_ONLY:
         plan = NO_TEST
     elif joint:
-        spare_acc[:] = acc
-        spare_leg[:] = leg
+        restore(spare_acc, spare_leg, acc, leg)
         acc[KEEP] = 0.0
         down_first = play(acc, leg, tie, bar, DOWN_FIRST, log)
         restore(acc, leg, spare_acc, spare_leg)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
+Bars = tuple[Floats, ...]  # a column each: as leg's from BAR on, or fewer
 
 # hot: what a quiet bar looks at, one cache line a bar and symbol
 H_MARK_LOW, H_MARK_HIGH, H_LOW, H_HIGH, H_VALUE, H_CLOSE, H_PRESENT = range(7)
@@ -102,7 +103,6 @@ BAR = 65
     COST_B,
     PRESENT,
 ) = range(BAR, BAR + 13)
-COLD = 13  # of them
 
 # of leg, too, from QUEUE on: SLOT numbers for each order that is not due yet
 QUEUE = 78

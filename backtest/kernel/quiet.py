@@ -10,7 +10,7 @@ are states are worked out only where they are named. While flat, the states are 
 `decide`.
 
     bars        hot rows, flat: [(bar * k + symbol) * HOT + column]
-    features    flat: [(bar * k + symbol) * width + column]
+    features    flat: [column * size + bar * k + symbol], of the whole market
     columns     which column each feature argument is
     work        scratch of the loop for several symbols, WORK numbers a symbol
     skip        1: bar r has decided already, in the block before
@@ -55,7 +55,8 @@ def _numbered(code: str) -> str:
 
 
 def _loads(order: Order) -> list[str]:
-    columns = [f"    c{i} = int(columns[{i}])" for i, _ in enumerate(n for k, n in order if k == "feature")]
+    features = sum(kind == "feature" for kind, _ in order)
+    columns = [f"    f{i} = int(columns[{i}]) * size + base * symbols" for i in range(features)]
     values = [f"    p{i} = parameters[{i}]" for i, _ in enumerate(n for k, n in order if k == "parameter")]
     return columns + values
 
@@ -65,7 +66,7 @@ def _call(order: Order, states: dict[str, str], row: str) -> str:
     features, parameters, given = 0, 0, []
     for kind, name in order:
         if kind == "feature":
-            given.append(f"features[{row} + c{features}]")
+            given.append(f"features[f{features} + {row}]")
             features += 1
         elif kind == "parameter":
             given.append(f"p{parameters}")
@@ -79,7 +80,7 @@ def _named(order: Order) -> set[str]:
     return {name for kind, name in order if kind == "state"}
 
 
-HEAD = """def quiet(r, end, base, width, symbols, skip, stride, bars, features, columns, parameters, leg, acc, work):
+HEAD = """def quiet(r, end, base, size, symbols, skip, stride, bars, features, columns, parameters, leg, acc, work):
     nan = float("nan")
     inf = float("inf")
     hold = 1e300
@@ -147,7 +148,7 @@ def _one(order: Order, trails: bool) -> list[str]:
         "        waiting = acc[@QUEUED] + leg[@W_KIND]",
         "        r += skip",
         "        while True:",
-        f"            target = {_call(order, flat, 'r * width')}",
+        f"            target = {_call(order, flat, 'r')}",
         "            r += 1",
         "            if target != hold and (target != 0.0 or waiting != 0.0):",
         "                code = @QUIET_ORDER",
@@ -191,7 +192,7 @@ def _one(order: Order, trails: bool) -> list[str]:
     if "bars_held" in named:
         out += ["                if q == 0.0:", "                    entered = base + r"]
     out += [
-        f"                target = {_call(order, held, 'r * width')}",
+        f"                target = {_call(order, held, 'r')}",
         "                if target != hold:",
         "                    code = @QUIET_ORDER",
         "                    leg[@TARGET] = target",
@@ -295,7 +296,7 @@ def _several(order: Order, trails: bool) -> list[str]:
         out.append("            liquidated = leg[g + @LIQ_BAR]")
     out += [
         "            if q == 0.0:",
-        f"                target = {_call(order, flat, '(row + k) * width')}",
+        f"                target = {_call(order, flat, 'row + k')}",
         "                if target != hold and (target != 0.0 or waiting != 0.0):",
         "                    leg[g + @TARGET] = target",
         "                    code = @QUIET_ORDER",
@@ -305,7 +306,7 @@ def _several(order: Order, trails: bool) -> list[str]:
     if "margin_ratio" in named:
         out.append(SEVERAL_RATIO[1:])
     out += [
-        f"                target = {_call(order, held, '(row + k) * width')}",
+        f"                target = {_call(order, held, 'row + k')}",
         "                if target != hold:",
         "                    leg[g + @TARGET] = target",
         "                    code = @QUIET_ORDER",

@@ -19,7 +19,7 @@ from backtest.records import FILL, FUNDING, LEDGER, LEG_SERIES, LIQUIDATION, REF
 
 Floats = npt.NDArray[np.float64]
 KINDS = (LEDGER, FILL, LIQUIDATION, FUNDING, REFUSED)
-BLOCK_BYTES = 24 << 10  # of hot rows and features: a block stays in the first-level cache for all sets
+BLOCK_BYTES = 24 << 10  # of hot rows: with the features a block stays in the first-level cache for all sets
 KEPT_BYTES = 256 << 10  # for one set, which begins each block with a slow bar
 SPAN = 1 << 15  # bars between two looks at the clock
 FIRST_ROWS = 4096
@@ -211,9 +211,9 @@ def begin(s: Stage, sets: Sets, *, keep: bool) -> State:
     return state
 
 
-def block_bars(s: Stage, width: int, keep: bool) -> int:
+def block_bars(s: Stage, keep: bool) -> int:
     most = KEPT_BYTES if keep else BLOCK_BYTES
-    return max(16, min(s.n, most // (8 * s.k * (at.HOT + width))))
+    return max(16, min(s.n, most // (8 * s.k * at.HOT)))
 
 
 @dataclass
@@ -235,17 +235,12 @@ def walk(
     progress: Callable[[int], None] | None = None,
 ) -> Kept:
     """All bars of some sets. Where the state says so, the rows and series of one set are kept."""
-    width = len(sets.features)
     keep = bool(state.acc[0, at.KEEP])
-    step = block_bars(s, width, keep)
+    step = block_bars(s, keep)
     many = s.n if keep else 0
     log = np.empty((FIRST_ROWS + drive.ROOM * s.k if keep else 0, at.LOG))
     kept = Kept(log, np.empty((len(SERIES), many)), np.empty((len(LEG_SERIES), many, s.k)), np.empty(many))
-    hot, cold, rows = (
-        np.empty(step * s.k * at.HOT),
-        np.empty(step * s.k * at.COLD),
-        np.empty(max(1, step * s.k * width)),
-    )
+    hot = np.empty(step * s.k * at.HOT)
     work, spare_acc, spare_leg = np.empty(WORK * s.k), np.empty_like(s.acc), np.empty_like(s.leg)
     call = drive.walk_blocks if loop.address else plain_walk()
     quiet: Any = loop.address or loop.plain
@@ -255,7 +250,7 @@ def walk(
         status = call(
             quiet, step, base, stop, s.n - 1, state.at, state.acc, state.leg, s.tie, s.tables, s.evs,
             s.cols, s.screen, s.present, s.fine, s.fine_present, s.fine_first, s.day_end, s.boundaries, sets.features,
-            hot, cold, rows, sets.columns, sets.parameters, sets.reserved, sets.warmup,
+            hot, sets.columns, sets.parameters, sets.reserved, sets.warmup,
             state.daily, work, spare_acc, spare_leg, kept.log, kept.series, kept.legs, kept.distances,
         )  # fmt: skip
         if status == drive.MORE_ROOM:
@@ -349,5 +344,5 @@ def plain_walk() -> Callable[..., int]:
     def same(array: Any) -> Any:
         return array
 
-    whole: Callable[..., int] = own(drive.walk_blocks, quietly=call, address=same, row_of=row, bare=same, bare_row=row)
+    whole: Callable[..., int] = own(drive.walk_blocks, quietly=call, address=same, row_of=row, bare=same, bare_row=row,)
     return whole

@@ -26,8 +26,9 @@ from backtest.kernel.layout import (
     CASH_RATE,
     CLOSE,
     CLOSING_FEE,
-    COLD,
     COLLATERAL,
+    COST_A,
+    COST_B,
     CROSS_BALANCE,
     CROSS_LEGS,
     CROSS_PART,
@@ -50,6 +51,7 @@ from backtest.kernel.layout import (
     FLOOR_EQUITY,
     FUNDING_ROW,
     GROSS,
+    HIGH,
     IN_MARKET,
     IS_CONTRACT,
     IS_CROSS,
@@ -62,9 +64,12 @@ from backtest.kernel.layout import (
     LIQ_PRICE,
     LOST,
     LOT,
+    LOW,
     MARGIN,
     MARGIN_DISTANCE,
     MARK_CLOSE,
+    MARK_HIGH,
+    MARK_LOW,
     MARK_OPEN,
     MAX_DRAWDOWN,
     MAX_DURATION,
@@ -73,6 +78,7 @@ from backtest.kernel.layout import (
     N_LOW,
     NET,
     NEXT_EXPIRY,
+    OPEN,
     OPEN_LEGS,
     PEAK,
     PEAK_BAR,
@@ -82,6 +88,7 @@ from backtest.kernel.layout import (
     RATIO,
     RUINED,
     RUINED_BAR,
+    SPREAD,
     START,
     T_COUNT,
     T_FIRST,
@@ -90,12 +97,14 @@ from backtest.kernel.layout import (
     TRADE_HIGH,
     TRADE_LOW,
     UNDER,
+    VOLUME,
     W_KIND,
     W_LAST,
     W_LIMIT,
     W_Q,
     W_TARGET,
     WALLET,
+    Bars,
     Flags,
     Floats,
     Ints,
@@ -131,17 +140,20 @@ NO_EVENT = -1
 
 
 @jit
-def load(leg: Floats, cold: Floats, row: int) -> None:
-    """A bar of every symbol; `row`: its place in the block."""
-    symbols = len(leg)
-    for k in range(symbols):
-        at = (row * symbols + k) * COLD
-        for c in range(COLD):
-            leg[k, BAR + c] = cold[at + c]
+def load(leg: Floats, cols: Bars, there: Flags, i: int) -> None:
+    """A bar of every symbol."""
+    for k in range(len(leg)):  # spelled out: a tuple is quick to look into only at a constant
+        leg[k, OPEN], leg[k, HIGH] = cols[0][i, k], cols[1][i, k]
+        leg[k, LOW], leg[k, CLOSE] = cols[2][i, k], cols[3][i, k]
+        leg[k, MARK_OPEN], leg[k, MARK_HIGH] = cols[4][i, k], cols[5][i, k]
+        leg[k, MARK_LOW], leg[k, MARK_CLOSE] = cols[6][i, k], cols[7][i, k]
+        leg[k, VOLUME], leg[k, SPREAD] = cols[8][i, k], cols[9][i, k]
+        leg[k, COST_A], leg[k, COST_B] = cols[10][i, k], cols[11][i, k]
+        leg[k, PRESENT] = 1.0 if there[i, k] else 0.0
 
 
 @jit
-def load_fine(leg: Floats, fine: tuple[Floats, ...], present: Flags, at: int) -> None:
+def load_fine(leg: Floats, fine: Bars, present: Flags, at: int) -> None:
     """A finer bar: its prices; volume and costs stay those of the bar that it is a part of."""
     for k in range(len(leg)):
         for c in range(8):
@@ -247,9 +259,9 @@ def slow_bar(
     tie: Floats,
     tables: Floats,
     evs: Floats,
-    cold: Floats,
-    low: int,
-    fine: tuple[Floats, ...],
+    cols: Bars,
+    there: Flags,
+    fine: Bars,
     fine_present: Flags,
     fine_first: Ints,
     day_end: Flags,
@@ -268,11 +280,11 @@ def slow_bar(
             e += 1
         acc[EVENT] = e
     else:
-        load(leg, cold, i - low)
+        load(leg, cols, there, i)
         for k in range(len(leg)):
             leg[k, FILLED] = 0.0
         move(
-            i, acc, leg, tie, evs, cold, low, fine, fine_present, fine_first, log,
+            i, acc, leg, tie, evs, cols, there, fine, fine_present, fine_first, log,
             spare_acc, spare_leg,
         )  # fmt: skip
     finish(i, last, acc, leg, tie, day_end[i], daily, s, log)
@@ -285,9 +297,9 @@ def move(
     leg: Floats,
     tie: Floats,
     evs: Floats,
-    cold: Floats,
-    low: int,
-    fine: tuple[Floats, ...],
+    cols: Bars,
+    there: Flags,
+    fine: Bars,
     fine_present: Flags,
     fine_first: Ints,
     log: Floats,
@@ -307,14 +319,14 @@ def move(
         ambiguous = False
         for f in range(fine_first[i], fine_first[i + 1]):
             for k in range(len(leg)):
-                leg[k, PRESENT] = cold[((i - low) * len(leg) + k) * COLD + COLD - 1]
+                leg[k, PRESENT] = 1.0 if there[i, k] else 0.0
             load_fine(leg, fine, fine_present, f)
             act(acc, leg, evs, i, 1.0, f, log)
             if extremes(acc, leg, tie, i, log, spare_acc, spare_leg):
                 ambiguous = True
         if ambiguous:
             acc[AMBIGUOUS] += 1.0
-        load(leg, cold, i - low)
+        load(leg, cols, there, i)
         act(acc, leg, evs, i, 1.0, -1, log)
     at_close(i, acc, leg, tie, log)
 
