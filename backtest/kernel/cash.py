@@ -7,6 +7,7 @@ import numpy as np
 from backtest.costs import cost_of_taking
 from backtest.jit import jit
 from backtest.kernel.layout import (
+    ALL_CROSS,
     BAD_DEBT,
     CASH_BASIS,
     COST_A,
@@ -98,8 +99,10 @@ def price_with_cost(acc: Floats, leg: Floats, k: int, dq: float, reference: floa
 
 
 @jit
-def isolated_margins(leg: Floats) -> float:
+def isolated_margins(acc: Floats, leg: Floats) -> float:
     total = 0.0
+    if acc[ALL_CROSS] != 0.0:
+        return total
     for k in range(len(leg)):
         if leg[k, MODE] == ISOLATED:
             total += leg[k, MARGIN]
@@ -183,7 +186,7 @@ def trade_over(acc: Floats, leg: Floats, k: int, bar: int, bar_hours: float) -> 
 @jit
 def no_cross_contract(leg: Floats) -> bool:
     for k in range(len(leg)):
-        if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:
+        if leg[k, Q] != 0.0 and leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT:
             return False
     return True
 
@@ -211,11 +214,11 @@ def close_some(
         if free + profit < 0.0:
             pay(acc, leg, k, bar, INSURANCE_CASH, -(free + profit), log)
     elif leg[k, KIND] != SPOT and no_cross_contract(leg):
-        short = acc[WALLET] - isolated_margins(leg)
+        short = acc[WALLET] - isolated_margins(acc, leg)
         if short < 0.0:
             pay(acc, leg, k, bar, INSURANCE_CASH, -short, log)
     notional = abs(dq) * size_at(price, leg[k, KIND] == INVERSE)
-    fee = min(fee_rate * notional, max(0.0, acc[WALLET] - isolated_margins(leg)))
+    fee = min(fee_rate * notional, max(0.0, acc[WALLET] - isolated_margins(acc, leg)))
     pay(acc, leg, k, bar, FEE_CASH, -fee, log)
     write_fill(acc, leg, k, bar, why, dq, price, reference, fee, gain, log)
     trade_over(acc, leg, k, bar, bar_hours)

@@ -72,7 +72,7 @@ from backtest.kernel.layout import (
     Q,
 )
 from backtest.kernel.orders import FOREVER, HOLD, queue_order
-from backtest.kernel.rows import bare, bare_row, flat
+from backtest.kernel.rows import bare, bare_row, flat, turned_row
 from backtest.kernel.step import measure_marks, slow_bar
 from backtest.prepare import INVERSE
 
@@ -83,18 +83,18 @@ DONE, MORE_ROOM, BAD = 0, 1, 2
 
 @intrinsic
 def call_quiet(
-    typingctx: Any, address: Any, r: Any, end: Any, base: Any, size: Any, symbols: Any, skip: Any, stride: Any,
+    typingctx: Any, address: Any, r: Any, end: Any, base: Any, size: Any, symbols: Any, skip: Any,
     bars: Any, features: Any, columns: Any, parameters: Any, leg: Any, acc: Any, work: Any,
 ) -> Any:  # fmt: skip
     """Call a quiet loop by its address; arrays are given as addresses too."""
-    signature = types.int64(*([types.int64] * 15))
+    signature = types.int64(*([types.int64] * 14))
 
     def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
         whole = ir.IntType(64)
         number = ir.PointerType(ir.DoubleType())
-        kind = ir.FunctionType(whole, [whole] * 7 + [number] * 7)
+        kind = ir.FunctionType(whole, [whole] * 6 + [number] * 7)
         function = builder.inttoptr(args[0], ir.PointerType(kind))
-        given = list(args[1:8]) + [builder.inttoptr(a, number) for a in args[8:]]
+        given = list(args[1:7]) + [builder.inttoptr(a, number) for a in args[7:]]
         return builder.call(function, given)
 
     return signature, codegen
@@ -142,7 +142,7 @@ def gather(
     symbols = len(leg)
     first, many = base * symbols, count * symbols
     mark_close, close, present = flat(mark_close), flat(close), flat(present)
-    hot, leg = bare(hot), bare(leg)
+    hot = bare(hot)
     for c in range(4):  # layout.H_MARK_LOW .. H_HIGH
         column = flat(screen[c])
         for j in range(many):
@@ -268,11 +268,11 @@ def walk_blocks(
     at[s]: the bar that comes next, the boundary that comes next, and whether that bar may be quiet. One function,
     since a call with this many arrays costs more than a slow bar.
     """
-    symbols, stride, size = legs.shape[1], legs.shape[2], present.size
+    symbols, size = legs.shape[2], present.size
     keep = accs[0, KEEP] != 0.0
     tie, tables, evs, log = bare(tie), bare(tables), bare(evs), bare(log)
     feat, res, daily = bare(features), bare(res), bare(daily)
-    spare_acc, spare_leg = bare(spare_acc), bare(spare_leg)
+    spare_acc, spare_leg = bare(spare_acc), turned_row(spare_leg, 0)
     series, leg_series, distances = bare(series), bare(leg_series), bare(distances)
     there, day_end, boundaries, warmup, at = bare(present), bare(day_end), bare(boundaries), bare(warmup), bare(at)
     fine_there, fine_first = bare(fine_present), bare(fine_first)
@@ -286,17 +286,19 @@ def walk_blocks(
     )  # fmt: skip
     for low in range(base, stop, step):
         high = min(low + step, stop)
-        gather(hot, low, high - low, cols[7], cols[3], screen, present, legs[0])
+        gather(hot, low, high - low, cols[7], cols[3], screen, present, turned_row(legs, 0))
         for s in range(len(accs)):
             i, boundary = at[s, 0], at[s, 1]
-            acc, leg = bare_row(accs, s), bare_row(legs, s)
-            ended = at[s, 2] != 0 and stays_quiet(acc, i, high, boundaries, boundary, warmup[s])
+            acc, leg = bare_row(accs, s), turned_row(legs, s)
+            ended = at[s, 2] != 0 and i > warmup[s] and acc[RUINED] == 0.0
+            end = next_stop(acc, i - 1, boundaries, boundary, high) if ended else i
+            ended = end > i
             if ended:
                 i = low + quietly(
-                    quiet, -1, high - low, low, size, symbols, 1, stride, address(hot), address(features),
+                    quiet, i - low - 1, end - low, low, size, symbols, 1, address(hot), address(features),
                     row_of(columns, s), row_of(parameters, s), row_of(legs, s), row_of(accs, s), address(work),
                 )  # fmt: skip
-                if acc[CODE] == QUIET_END:
+                if i == high and acc[CODE] == QUIET_END:
                     at[s, 0] = i
                     continue
             at[s, 2] = 0 if keep else 1
@@ -329,7 +331,7 @@ def walk_blocks(
                 else:
                     ended = True
                     end = low + quietly(
-                        quiet, i - low, end - low, low, size, symbols, 0, stride, address(hot), address(features),
+                        quiet, i - low, end - low, low, size, symbols, 0, address(hot), address(features),
                         row_of(columns, s), row_of(parameters, s), row_of(legs, s), row_of(accs, s), address(work),
                     )  # fmt: skip
                 if keep:
@@ -337,16 +339,6 @@ def walk_blocks(
                 i = end
             at[s, 0], at[s, 1] = i, boundary
     return DONE
-
-
-@jit
-def stays_quiet(acc: Floats, i: int, high: int, boundaries: Ints, boundary: int, warmup: int) -> bool:
-    """Whether nothing but a decision or a level can make a bar of this block slow, the first one included."""
-    if i <= warmup or acc[RUINED] != 0.0 or acc[BUSY] != 0.0:
-        return False
-    if acc[NEXT_DUE] < high or acc[NEXT_EXPIRY] < high:
-        return False
-    return boundary < len(boundaries) and boundaries[boundary] >= high
 
 
 @jit

@@ -210,6 +210,8 @@ def walk(
     acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, side: float, held: float, lone: bool, log: Floats
 ) -> None:
     """One side of the open, level after level."""
+    if nothing_to_meet(leg, k):
+        return
     place = 0.0
     limit_too = True
     for _ in range(MOST_LEVELS):
@@ -234,7 +236,15 @@ def walk(
 
 
 @jit
+def nothing_to_meet(leg: Floats, k: int) -> bool:
+    """Flat and without a resting limit: no level is the leg's."""
+    return leg[k, Q] == 0.0 and leg[k, W_KIND] != RESTS
+
+
+@jit
 def both_sides(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, lone: bool) -> bool:
+    if nothing_to_meet(leg, k):
+        return False
     held = leg[k, Q]
     down = next_level(acc, leg, tie, k, bar, -1.0, 0.0, held, lone, True)[0]
     up = next_level(acc, leg, tie, k, bar, 1.0, 0.0, held, lone, True)[0]
@@ -246,9 +256,9 @@ def is_joint(acc: Floats, leg: Floats, resting: bool) -> bool:
     """Two or more cross legs that are open, or (`resting`) may become so by a limit."""
     count = 0
     for k in range(len(leg)):
-        if leg[k, MODE] == ISOLATED or (leg[k, KIND] == SPOT and acc[COLLATERAL] <= 0.0):
+        if leg[k, Q] == 0.0 and not (resting and leg[k, W_KIND] == RESTS and leg[k, PRESENT] != 0.0):
             continue
-        if leg[k, Q] != 0.0 or (resting and leg[k, W_KIND] == RESTS and leg[k, PRESENT] != 0.0):
+        if leg[k, MODE] != ISOLATED and not (leg[k, KIND] == SPOT and acc[COLLATERAL] <= 0.0):
             count += 1
     return count >= 2
 
@@ -287,8 +297,8 @@ def extremes(
 def restore(acc: Floats, leg: Floats, spare_acc: Floats, spare_leg: Floats) -> None:
     for c in range(len(acc)):
         acc[c] = spare_acc[c]
-    for k in range(len(leg)):
-        for c in range(leg.shape[1]):
+    for c in range(leg.shape[1]):
+        for k in range(len(leg)):
             leg[k, c] = spare_leg[k, c]
 
 
@@ -327,7 +337,7 @@ def largest_maintenance_of_all(acc: Floats, leg: Floats, tie: Floats) -> float:
     """Of all cross legs, each where its notional is largest in this bar: more than on any path."""
     total = 0.0
     for k in range(len(leg)):
-        if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0:
+        if leg[k, Q] != 0.0 and leg[k, MODE] != ISOLATED:
             largest = leg[k, MARK_LOW] if leg[k, KIND] == INVERSE else leg[k, MARK_HIGH]
             total += maintenance_of(acc, leg, tie, k, largest)
     return total
@@ -387,6 +397,8 @@ def equity_at(acc: Floats, leg: Floats) -> float:
 def marks_at(leg: Floats, side: float, w: float, column: int) -> None:
     """Every mark a part `w` of its way to an extreme; side 0: to the leg's own adverse one."""
     for k in range(len(leg)):
+        if leg[k, Q] == 0.0:
+            continue
         down = side < 0.0 or (side == 0.0 and leg[k, Q] > 0.0)
         extreme = leg[k, MARK_LOW] if down else leg[k, MARK_HIGH]
         leg[k, column] = leg[k, MARK_OPEN] + w * (extreme - leg[k, MARK_OPEN]) if w < 1.0 else extreme

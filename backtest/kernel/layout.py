@@ -161,7 +161,8 @@ SLOT = 9
     CROSS_RATIO,
     LOGGED,  # rows in the log
     KEEP,  # 1: rows are written
-) = range(51)
+    ALL_CROSS,  # 1: no symbol is isolated
+) = range(52)
 
 # of acc, too: rules
 RULES = 56

@@ -405,7 +405,7 @@ def scale_increases(acc: Floats, leg: Floats, bar: int, log: Floats) -> bool:
             need_cash += part
     if need == 0.0:
         return False
-    margins = isolated_margins(leg)
+    margins = isolated_margins(acc, leg)
     available = cross_balance(acc, leg, O_MARK)
     for k in range(len(leg)):
         if leg[k, MODE] != ISOLATED and leg[k, KIND] != SPOT and leg[k, Q] != 0.0:

@@ -12,6 +12,7 @@ are states are worked out only where they are named. While flat, the states are 
     bars        hot rows, flat: [(bar * k + symbol) * HOT + column]
     features    flat: [column * size + bar * k + symbol], of the whole market
     columns     which column each feature argument is
+    leg         flat: [column * k + symbol]
     work        scratch of the loop for several symbols, WORK numbers a symbol
     skip        1: bar r has decided already, in the block before
 """
@@ -22,10 +23,11 @@ from collections.abc import Sequence
 
 from backtest.kernel import layout
 
-INTEGERS = 7  # of the arguments of `quiet`; the others are float64 arrays
+INTEGERS = 6  # of the arguments of `quiet`; the others are float64 arrays
 WORK = 13
 """Numbers of an open leg: symbol, q, basis, liquidation low and high, trade low and high, its part in a joint cross
-balance, rate, cum, tier bounds, its part in the cross balance if it is a contract."""
+balance, rate, cum, tier bounds, its part in the cross balance if it is a contract. Behind them, one number a symbol:
+those that are flat and there."""
 
 FLAT = {
     "position": "0.0",
@@ -80,7 +82,7 @@ def _named(order: Order) -> set[str]:
     return {name for kind, name in order if kind == "state"}
 
 
-HEAD = """def quiet(r, end, base, size, symbols, skip, stride, bars, features, columns, parameters, leg, acc, work):
+HEAD = """def quiet(r, end, base, size, symbols, skip, bars, features, columns, parameters, leg, acc, work):
     nan = float("nan")
     inf = float("inf")
     hold = 1e300
@@ -257,7 +259,9 @@ def _one(order: Order, trails: bool) -> list[str]:
 
 
 def _several(order: Order, trails: bool) -> list[str]:
-    """Many symbols on one collateral: the bar of every open leg, then `decide` of every symbol.
+    """Many symbols on one collateral: the bar of every open leg, then `decide` of every symbol, the flat ones first.
+
+    Who is flat and there stands still while it is quiet: a listing or a delisting makes a bar slow.
 
     A cross account stays quiet while it would stand even with every leg at its own adverse extreme, on the maintenance
     of the tiers that its legs are in. Where it might not, the slow bar finds out.
@@ -270,9 +274,9 @@ def _several(order: Order, trails: bool) -> list[str]:
     }
     held = {
         "position": "q * abs(value) / equity",
-        "entry_price": "leg[g + @ENTRY_PRICE]",
-        "bars_held": "base + r - leg[g + @ENTRY_BAR] + 1.0",
-        "unrealized": "q * (value - leg[g + @VE]) / equity",
+        "entry_price": "leg[@ENTRY_PRICE * symbols + k]",
+        "bars_held": "base + r - leg[@ENTRY_BAR * symbols + k] + 1.0",
+        "unrealized": "q * (value - leg[@VE * symbols + k]) / equity",
         "equity": "equity",
         "drawdown": "1.0 - equity / peak",
         "margin_ratio": "ratio",
@@ -284,31 +288,32 @@ def _several(order: Order, trails: bool) -> list[str]:
         SEVERAL_SETUP[1:],
         "    while True:",
         "        row = r * symbols",
-        "        for k in range(symbols):",
-        "            if skip != 0:",
-        "                break",
-        "            if bars[(row + k) * @HOT + @H_PRESENT] == 0.0:",
-        "                continue",
-        "            g = k * stride",
-        "            q = leg[g + @Q]",
+        "        if skip == 0:",
+        "            for j in range(first_flat, first_flat + flats):",
+        "                k = int(work[j])",
     ]
     if "bars_since_liquidation" in named:
-        out.append("            liquidated = leg[g + @LIQ_BAR]")
+        out.append("                liquidated = leg[@LIQ_BAR * symbols + k]")
     out += [
-        "            if q == 0.0:",
         f"                target = {_call(order, flat, 'row + k')}",
         "                if target != hold and (target != 0.0 or waiting != 0.0):",
-        "                    leg[g + @TARGET] = target",
+        "                    leg[@TARGET * symbols + k] = target",
         "                    code = @QUIET_ORDER",
-        "            else:",
+        "            for j in range(legs):",
+        "                k = int(work[j * 13])",
+        "                q = work[j * 13 + 1]",
+        "                if q == 0.0 or bars[(row + k) * @HOT + @H_PRESENT] == 0.0:",
+        "                    continue",
         "                value = bars[(row + k) * @HOT + @H_VALUE]",
     ]
+    if "bars_since_liquidation" in named:
+        out.append("                liquidated = leg[@LIQ_BAR * symbols + k]")
     if "margin_ratio" in named:
         out.append(SEVERAL_RATIO[1:])
     out += [
         f"                target = {_call(order, held, 'row + k')}",
         "                if target != hold:",
-        "                    leg[g + @TARGET] = target",
+        "                    leg[@TARGET * symbols + k] = target",
         "                    code = @QUIET_ORDER",
         SEVERAL_BAR[1:],
     ]
@@ -329,35 +334,39 @@ SEVERAL_SETUP = """
     waiting = acc[@QUEUED]
     legs = 0
     held = 0
+    first_flat = 13 * symbols
+    flats = 0
     for k in range(symbols):
-        g = k * stride
-        leg[g + @TARGET] = hold
-        waiting += leg[g + @W_KIND]
-        if leg[g + @Q] != 0.0 or leg[g + @W_KIND] == 2.0:
+        leg[@TARGET * symbols + k] = hold
+        if leg[@Q * symbols + k] == 0.0 and bars[((r + skip) * symbols + k) * @HOT + @H_PRESENT] != 0.0:
+            work[first_flat + flats] = k
+            flats += 1
+        waiting += leg[@W_KIND * symbols + k]
+        if leg[@Q * symbols + k] != 0.0 or leg[@W_KIND * symbols + k] == 2.0:
             w = legs * 13
             work[w] = k
-            work[w + 1] = leg[g + @Q]
-            work[w + 2] = leg[g + @CASH_BASIS]
-            work[w + 3] = leg[g + @LIQ_LOW]
-            work[w + 4] = leg[g + @LIQ_HIGH]
-            work[w + 5] = leg[g + @TRADE_LOW]
-            work[w + 6] = leg[g + @TRADE_HIGH]
-            work[w + 7] = leg[g + @CROSS_PART] * joint
-            work[w + 8] = leg[g + @RATE_NOW]
-            work[w + 9] = leg[g + @CUM_NOW]
-            work[w + 10] = leg[g + @N_LOW]
-            work[w + 11] = leg[g + @N_HIGH]
-            work[w + 12] = leg[g + @CROSS_PART] if leg[g + @IS_CONTRACT] != 0.0 else 0.0
+            work[w + 1] = leg[@Q * symbols + k]
+            work[w + 2] = leg[@CASH_BASIS * symbols + k]
+            work[w + 3] = leg[@LIQ_LOW * symbols + k]
+            work[w + 4] = leg[@LIQ_HIGH * symbols + k]
+            work[w + 5] = leg[@TRADE_LOW * symbols + k]
+            work[w + 6] = leg[@TRADE_HIGH * symbols + k]
+            work[w + 7] = leg[@CROSS_PART * symbols + k] * joint
+            work[w + 8] = leg[@RATE_NOW * symbols + k]
+            work[w + 9] = leg[@CUM_NOW * symbols + k]
+            work[w + 10] = leg[@N_LOW * symbols + k]
+            work[w + 11] = leg[@N_HIGH * symbols + k]
+            work[w + 12] = leg[@CROSS_PART * symbols + k] if leg[@IS_CONTRACT * symbols + k] != 0.0 else 0.0
             legs += 1
-            if leg[g + @Q] != 0.0:
+            if leg[@Q * symbols + k] != 0.0:
                 held += 1
     distance = inf"""
 
 SEVERAL_RATIO = """
                 ratio = cross_ratio
-                if leg[g + @IS_CROSS] == 0.0:
-                    behind = leg[g + @BALANCE] + q * (value - leg[g + @CASH_BASIS])
-                    needed = max(0.0, abs(q * value) * leg[g + @RATE_NOW] - leg[g + @CUM_NOW])
+                if leg[@IS_CROSS * symbols + k] == 0.0:
+                    behind = leg[@BALANCE * symbols + k] + q * (value - leg[@CASH_BASIS * symbols + k])
+                    needed = max(0.0, abs(q * value) * leg[@RATE_NOW * symbols + k] - leg[@CUM_NOW * symbols + k])
                     ratio = needed / behind if behind > 0.0 else inf"""
 
 SEVERAL_BAR = """
@@ -387,14 +396,14 @@ SEVERAL_BAR = """
                 continue
             value = bars[b + @H_VALUE]
             size = abs(q * value)
-            gain = q * (value - work[w + 2])
-            total += gain
             if (size <= work[w + 10]) | (size > work[w + 11]):
                 code = @QUIET_HIT
                 break
-            if q > 0.0:
+            gain = q * (value - work[w + 2])
+            total += gain
+            if q > 0.0 and work[w + 3] > -inf:
                 near = min(near, (mark_low - work[w + 3]) / mark_low)
-            else:
+            elif q < 0.0 and work[w + 4] < inf:
                 near = min(near, (work[w + 4] - mark_high) / mark_high)
             part = work[w + 7]
             if part != 0.0:
@@ -433,17 +442,17 @@ SEVERAL_TRAIL = """
         for j in range(legs):
             w = j * 13
             q = work[w + 1]
-            g = int(work[w]) * stride
-            b = (r * symbols + int(work[w])) * @HOT
+            k = int(work[w])
+            b = (r * symbols + k) * @HOT
             if q != 0.0 and bars[b + @H_PRESENT] != 0.0:
-                trail = leg[g + @TRAIL]
+                trail = leg[@TRAIL * symbols + k]
                 close = bars[b + @H_CLOSE]
-                if q > 0.0 and close > leg[g + @ANCHOR]:
-                    leg[g + @ANCHOR] = close
+                if q > 0.0 and close > leg[@ANCHOR * symbols + k]:
+                    leg[@ANCHOR * symbols + k] = close
                     if trail > 0.0:
                         work[w + 5] = max(work[w + 5], close * (1.0 - trail))
-                elif q < 0.0 and close < leg[g + @ANCHOR]:
-                    leg[g + @ANCHOR] = close
+                elif q < 0.0 and close < leg[@ANCHOR * symbols + k]:
+                    leg[@ANCHOR * symbols + k] = close
                     if trail > 0.0:
                         work[w + 6] = min(work[w + 6], close * (1.0 + trail))"""
 

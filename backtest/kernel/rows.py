@@ -20,11 +20,11 @@ from backtest.jit import jit
 
 
 class Rows(types.Type):
-    """Of one, two or three dimensions, C order."""
+    """Of one, two or three dimensions, C order; `turned`, of two: the first index is the one that lies close."""
 
-    def __init__(self, dtype: Any, ndim: int) -> None:
-        self.dtype, self.ndim = dtype, ndim
-        super().__init__(name=f"Rows({dtype}, {ndim})")  # type: ignore[no-untyped-call]
+    def __init__(self, dtype: Any, ndim: int, turned: bool = False) -> None:
+        self.dtype, self.ndim, self.turned = dtype, ndim, turned
+        super().__init__(name=f"Rows({dtype}, {ndim}, {turned})")  # type: ignore[no-untyped-call]
 
 
 @register_model(Rows)
@@ -39,6 +39,8 @@ def _whole_index(rows: Any, index: Any) -> int:
     if not isinstance(rows, Rows):
         return 0
     parts = index.types if isinstance(index, types.BaseTuple) else (index,)
+    if rows.turned and len(parts) != rows.ndim:
+        return 0
     return len(parts) if len(parts) <= rows.ndim and all(isinstance(p, types.Integer) for p in parts) else 0
 
 
@@ -90,6 +92,8 @@ def _address(context: Any, builder: Any, sig: Any, args: Any) -> tuple[Any, list
     kind = sig.args[0]
     data, shape = _parts(context, builder, kind, args[0])
     index = [args[1]] if sig.args[1] is types.intp else cgutils.unpack_tuple(builder, args[1])
+    if kind.turned:
+        index, shape = index[::-1], shape[::-1]
     place = index[0]
     for j in range(1, kind.ndim):
         place = builder.mul(place, shape[j], flags=["nsw"])
@@ -133,18 +137,23 @@ def _made(context: Any, builder: Any, kind: Rows, at: Any, shape: list[Any]) -> 
     return made._getvalue()
 
 
-@intrinsic
-def _rows_at(typingctx: Any, address: Any, like: Any, shape: Any) -> Any:
-    kind = Rows(like.dtype, len(shape))
+def _maker(turned: bool) -> Any:
+    @intrinsic
+    def rows_at(typingctx: Any, address: Any, like: Any, shape: Any) -> Any:
+        kind = Rows(like.dtype, len(shape), turned)
 
-    def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
-        at = builder.inttoptr(args[0], context.get_value_type(types.CPointer(kind.dtype)))
-        return _made(context, builder, kind, at, cgutils.unpack_tuple(builder, args[2]))
+        def codegen(context: Any, builder: Any, sig: Any, args: Any) -> Any:
+            at = builder.inttoptr(args[0], context.get_value_type(types.CPointer(kind.dtype)))
+            lengths = cgutils.unpack_tuple(builder, args[2])
+            return _made(context, builder, kind, at, lengths[::-1] if turned else lengths)
 
-    return kind(types.intp, like, shape), codegen
+        return kind(types.intp, like, shape), codegen
+
+    return rows_at
 
 
-rows_at: Any = _rows_at
+rows_at: Any = _maker(turned=False)
+turned_at: Any = _maker(turned=True)
 
 
 @jit
@@ -157,6 +166,12 @@ def bare(array: Any) -> Any:
 def bare_row(array: Any, s: int) -> Any:
     """The rows of one part of an array."""
     return rows_at(array.ctypes.data + s * array.strides[0], array, array.shape[1:])
+
+
+@jit
+def turned_row(array: Any, s: int) -> Any:
+    """The same, transposed."""
+    return turned_at(array.ctypes.data + s * array.strides[0], array, array.shape[1:])
 
 
 @jit

@@ -105,9 +105,9 @@ def unrealised(leg: Floats, k: int, mark: float) -> float:
 
 @jit
 def cross_balance(acc: Floats, leg: Floats, marks: int) -> float:
-    total = acc[WALLET] - isolated_margins(leg)
+    total = acc[WALLET] - isolated_margins(acc, leg)
     for k in range(len(leg)):
-        if leg[k, MODE] != ISOLATED and leg[k, Q] != 0.0:
+        if leg[k, Q] != 0.0 and leg[k, MODE] != ISOLATED:
             part = acc[COLLATERAL] if leg[k, KIND] == SPOT else 1.0
             total += part * unrealised(leg, k, leg[k, marks])
     return total
@@ -117,7 +117,7 @@ def cross_balance(acc: Floats, leg: Floats, marks: int) -> float:
 def cross_maintenance(acc: Floats, leg: Floats, tie: Floats, marks: int) -> float:
     total = 0.0
     for k in range(len(leg)):
-        if leg[k, MODE] != ISOLATED:
+        if leg[k, Q] != 0.0 and leg[k, MODE] != ISOLATED:
             total += maintenance_of(acc, leg, tie, k, leg[k, marks])
     return total
 
@@ -134,7 +134,7 @@ def lone_balance(acc: Floats, leg: Floats, k: int) -> float:
     """What stands behind a leg that is alone: its margin, or the cross wallet."""
     if leg[k, MODE] == ISOLATED:
         return leg[k, MARGIN]
-    return acc[WALLET] - isolated_margins(leg)
+    return acc[WALLET] - isolated_margins(acc, leg)
 
 
 @jit
@@ -388,7 +388,7 @@ def only_cross_leg(acc: Floats, leg: Floats) -> int:
     """The cross leg that is open, where it is the only one; else -1: what happens is the account's."""
     found = -1
     for k in range(len(leg)):
-        if leg[k, MODE] == ISOLATED or leg[k, Q] == 0.0 or (leg[k, KIND] == SPOT and acc[COLLATERAL] <= 0.0):
+        if leg[k, Q] == 0.0 or leg[k, MODE] == ISOLATED or (leg[k, KIND] == SPOT and acc[COLLATERAL] <= 0.0):
             continue
         if found >= 0 or leg[k, KIND] == SPOT:
             return -1
@@ -447,7 +447,7 @@ def close_all(acc: Floats, leg: Floats, bar: int, marks: int, left: float, log: 
 @jit
 def settle_rest(acc: Floats, leg: Floats, bar: int, backstopped: bool, log: Floats) -> None:
     """The cash that is left once no cross contract is: the fund's, the trader's, or missing."""
-    rest = acc[WALLET] - isolated_margins(leg)
+    rest = acc[WALLET] - isolated_margins(acc, leg)
     if rest < 0.0 or ((acc[RESIDUAL] == TAKEOVER or backstopped) and rest > 0.0):
         pay(acc, leg, -1, bar, INSURANCE_CASH, -rest, log)
         acc[LIQUIDATION_LOSS] += rest

@@ -14,7 +14,7 @@ from backtest.kernel import drive
 from backtest.kernel import layout as at
 from backtest.kernel.loop import Loop
 from backtest.kernel.quiet import WORK
-from backtest.prepare import INVERSE, Prepared
+from backtest.prepare import INVERSE, ISOLATED, Prepared
 from backtest.records import FILL, FUNDING, LEDGER, LEG_SERIES, LIQUIDATION, REFUSED, SERIES, Run
 
 Floats = npt.NDArray[np.float64]
@@ -62,7 +62,7 @@ class Stage:
 
     n: int
     k: int
-    leg: Floats  # (k, columns): the contracts
+    leg: Floats  # (columns, k): the contracts
     acc: Floats  # the rules
     tie: Floats
     tables: Floats
@@ -115,7 +115,7 @@ def stage(p: Prepared, bar_hours: float = 0.0, own_delay: int = 0) -> Stage:
 
 def _contracts(p: Prepared, slots: int) -> Floats:
     c = p.contracts
-    leg = np.zeros((p.k, at.QUEUE + at.SLOT * slots))
+    leg = np.zeros((at.QUEUE + at.SLOT * slots, p.k))
     for column, values in (
         (at.KIND, c.kind),
         (at.MODE, c.mode),
@@ -125,7 +125,7 @@ def _contracts(p: Prepared, slots: int) -> Floats:
         (at.LAST_BAR, c.last_bar),
         (at.PAIR, c.pair),
     ):
-        leg[:, column] = values
+        leg[column] = values
     return leg
 
 
@@ -137,6 +137,7 @@ def _rules(p: Prepared, bar_hours: float, slots: int) -> Floats:
     acc[[at.START, at.LEVERAGE, at.SHORTFALL, at.PATH]] = p.equity, p.leverage, p.shortfall, p.path
     acc[[at.COLLATERAL, at.CASH_RATE, at.PARTICIPATION]] = p.collateral_weight, p.cash_rate, p.participation
     acc[[at.DELAY, at.SLOTS, at.DELTA, at.BAR_HOURS]] = p.delay, slots, p.taking.delta, bar_hours
+    acc[at.ALL_CROSS] = float((p.contracts.mode != ISOLATED).all())
     return acc
 
 
@@ -207,13 +208,13 @@ def begin(s: Stage, sets: Sets, *, keep: bool) -> State:
     state.acc[:, at.KEEP] = keep
     state.acc[:, at.SKIPPED] = np.minimum(sets.warmup, s.n)
     for j in range(many):
-        drive.begin(state.acc[j], state.leg[j], s.tables)
+        drive.begin(state.acc[j], state.leg[j].T, s.tables)
     return state
 
 
 def block_bars(s: Stage, keep: bool) -> int:
     most = KEPT_BYTES if keep else BLOCK_BYTES
-    return max(16, min(s.n, most // (8 * s.k * at.HOT)))
+    return max(16 if s.k == 1 else 64, min(s.n, most // (8 * s.k * at.HOT)))
 
 
 @dataclass
@@ -241,7 +242,7 @@ def walk(
     log = np.empty((FIRST_ROWS + drive.ROOM * s.k if keep else 0, at.LOG))
     kept = Kept(log, np.empty((len(SERIES), many)), np.empty((len(LEG_SERIES), many, s.k)), np.empty(many))
     hot = np.empty(step * s.k * at.HOT)
-    work, spare_acc, spare_leg = np.empty(WORK * s.k), np.empty_like(s.acc), np.empty_like(s.leg)
+    work, spare_acc, spare_leg = np.empty((WORK + 1) * s.k), np.empty_like(s.acc), np.empty((1, *s.leg.shape))
     call = drive.walk_blocks if loop.address else plain_walk()
     quiet: Any = loop.address or loop.plain
     base = 0
@@ -270,7 +271,7 @@ def _bad(state: State, s: Stage) -> BadDecision:
     number = int(np.flatnonzero(state.acc[:, at.CODE] == at.QUIET_ERROR)[0])
     acc = state.acc[number]
     bar, symbol = int(acc[at.BAD_BAR]), int(acc[at.BAD_SYMBOL])
-    leg = state.leg[number, symbol]
+    leg = state.leg[number, :, symbol]
     mark = s.cols[7][bar, symbol]
     q, equity = float(leg[at.Q]), float(acc[at.EQUITY])
     inverse = leg[at.KIND] == INVERSE
@@ -335,14 +336,19 @@ def plain_walk() -> Callable[..., int]:
         return types.FunctionType(plain.__code__, {**plain.__globals__, **others}, plain.__name__)
 
     def call(quiet: Callable[..., int], *given: Any) -> int:
-        flat = [np.asarray(a).reshape(-1) for a in given[7:]]
-        return int(quiet(*given[:7], *flat))
+        flat = [np.asarray(a).reshape(-1) for a in given[6:]]
+        return int(quiet(*given[:6], *flat))
 
     def row(array: Any, s: int) -> Any:
         return array[s]
 
+    def turned(array: Any, s: int) -> Any:
+        return array[s].T
+
     def same(array: Any) -> Any:
         return array
 
-    whole: Callable[..., int] = own(drive.walk_blocks, quietly=call, address=same, row_of=row, bare=same, bare_row=row,)
+    whole: Callable[..., int] = own(
+        drive.walk_blocks, quietly=call, address=same, row_of=row, bare=same, bare_row=row, turned_row=turned
+    )
     return whole

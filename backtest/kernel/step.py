@@ -361,7 +361,7 @@ def finish(
 ) -> None:
     """Step 6: interest, equity, measures, ruin; and what the quiet bars after this one look at."""
     if day_over and acc[CASH_RATE] != 0.0:
-        idle = max(0.0, acc[WALLET] - isolated_margins(leg))
+        idle = max(0.0, acc[WALLET] - isolated_margins(acc, leg))
         pay(acc, leg, -1, i, INTEREST_CASH, idle * acc[CASH_RATE] / 365.0, log)
     equity = equity_at(acc, leg)
     acc[EQUITY] = equity
@@ -406,11 +406,13 @@ def arm(acc: Floats, leg: Floats, tie: Floats) -> None:
     acc[NEXT_EXPIRY] = FOREVER
     acc[OPEN_LEGS] = 0.0
     acc[CROSS_LEGS] = 0.0
-    margins = isolated_margins(leg)
+    margins = isolated_margins(acc, leg)
     acc[CROSS_BALANCE] = acc[WALLET] - margins
     joint = is_joint(acc, leg, False)
     acc[JOINT_NOW] = 1.0 if joint else 0.0
     for k in range(len(leg)):
+        if leg[k, Q] == 0.0 and leg[k, W_KIND] == NONE:
+            continue
         leg[k, LIQ_LOW], leg[k, LIQ_HIGH] = -np.inf, np.inf
         leg[k, TRADE_LOW], leg[k, TRADE_HIGH] = -np.inf, np.inf
         leg[k, LIQ_PRICE] = np.nan
