@@ -690,7 +690,7 @@ def _labelled(
             "account": plain(account),
             "costs": plain(costs),
             "parameters": plain(dict(parameters)),
-            "versions": versions(),
+            "versions": dict(versions()),
         },
         band=dict(band) if band is not None else None,
         assumptions=tuple(assumptions),

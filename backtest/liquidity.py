@@ -100,7 +100,8 @@ class Known(NamedTuple):
     """What is known of one symbol at a close."""
 
     age: float  # bars since the first
-    price: float  # log of the last close
+    close: float  # the last
+    price: float  # its log
     variance: Sum  # squared returns of the trailing day
     before: Sum  # the same of the day before the last move
     volume: Sum  # quote currency traded in the trailing day
@@ -152,7 +153,7 @@ def walk(tape: Tape, rule: Rule, made: Coefficients) -> None:
     rings = np.zeros((k, 5, rule.window + rule.horizon + 1))
     rings[:, DEPTHS] = NOT_RECORDED
     none = Sum(0.0, 0.0)
-    known = [Known(0.0, 0.0, none, none, none, none, none, NOT_RECORDED, 0.0) for _ in range(k)]
+    known = [Known(0.0, math.nan, 0.0, none, none, none, none, none, NOT_RECORDED, 0.0) for _ in range(k)]
     for first in range(0, n, BLOCK):
         for j in range(k):
             known[j] = stretch(tape, j, first, min(first + BLOCK, n), rule, rings[j], known[j], made)
@@ -179,12 +180,13 @@ def stretch(
             made.stressed[j] += thickness > 2.0
             made.thickest[j] = max(made.thickest[j], thickness)
         if here or known.age > 0.0:
-            price, traded, liquidated, depth = known.price, 0.0, 0.0, NOT_RECORDED
+            close, price, traded, liquidated, depth = known.close, known.price, 0.0, 0.0, NOT_RECORDED
             if here:
-                price = math.log(tape.close[i, j])
+                close = tape.close[i, j]
+                price = math.log(close)
                 given = tape.quote_volume[i, j] if len(tape.quote_volume) > 0 else math.nan
                 units = tape.volume[i, j] if len(tape.volume) > 0 else 0.0
-                traded = quote_traded(given, units, size, tape.close[i, j])
+                traded = quote_traded(given, units, size, close)
             if len(tape.liq_long) > 0:
                 liquidated = positive(tape.liq_long[i, j]) + positive(tape.liq_short[i, j])
             if len(tape.bid_depth) > 0:
@@ -196,6 +198,7 @@ def stretch(
                 move = max(move, math.log(tape.high[i, j] / tape.low[i, j]) ** 2 / RANGE)
             known = Known(
                 known.age + 1.0,
+                close,
                 price,
                 slid(known.variance, square, rings[SQUARES, old]),
                 slid(known.before, rings[SQUARES, late], rings[SQUARES, oldest]),
@@ -216,7 +219,7 @@ def stretch(
 @jit
 def half_spread(known: Known, rule: Rule, tick: float, thickness: float) -> float:
     """At least half a tick; wider where the book is thinner."""
-    return min(WORST, max(rule.half_spread, 0.5 * tick * math.exp(-known.price) if tick > 0.0 else 0.0) * thickness)
+    return min(WORST, max(rule.half_spread, 0.5 * tick / known.close if tick > 0.0 else 0.0) * thickness)
 
 
 @jit
@@ -265,6 +268,7 @@ def thinned(known: Known, rule: Rule, move: float) -> Known:
         excess = max(excess, rule.liquidations * known.forced.total / depth)
     return Known(
         known.age,
+        known.close,
         known.price,
         known.variance,
         known.before,

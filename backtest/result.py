@@ -22,7 +22,7 @@ import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import Enum, IntEnum
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -404,7 +404,8 @@ def digest_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
     return found.hexdigest()
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("unwind", "numpy", "numba")}
@@ -421,7 +422,7 @@ def fingerprint_of(
         "account": plain(account),
         "costs": plain(costs),
         "parameters": plain(parameters),
-        "versions": versions(),
+        "versions": dict(versions()),
     }
 
 

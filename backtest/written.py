@@ -13,6 +13,7 @@ import copy
 import dis
 import functools
 import inspect
+import itertools
 import linecache
 import operator
 import sys
@@ -67,7 +68,7 @@ def node(function: FunctionType, source: Written | None) -> ast.FunctionDef | No
 
 def found(function: FunctionType, noted: Written | None) -> tuple[ast.FunctionDef, Written] | None:
     """A function's syntax tree and source: as noted, as it is now, or from wherever it is in its file."""
-    for source in (noted, written(function), *_of_that_name(function)):
+    for source in itertools.chain((noted, written(function)), _of_that_name(function)):  # the last only if it must
         tree = node(function, source)
         if tree is not None and source is not None:
             return tree, source

@@ -1,3 +1,4 @@
+# mypy: allow-untyped-calls, allow-untyped-decorators, allow-subclassing-any
 """Arrays as the loops see them: an address and a shape.
 
 A numpy array in compiled code is nine words and an owner whose references are counted, and an index may be negative.
@@ -11,7 +12,8 @@ from __future__ import annotations
 import operator
 from typing import Any
 
-from numba import types  # type: ignore[attr-defined]
+import numba
+from numba import types
 from numba.core import cgutils
 from numba.core.typing.templates import AbstractTemplate, AttributeTemplate, infer_getattr, infer_global, signature
 from numba.extending import intrinsic, lower_builtin, lower_getattr_generic, models, register_model
@@ -24,11 +26,11 @@ class Rows(types.Type):
 
     def __init__(self, dtype: Any, ndim: int, turned: bool = False) -> None:
         self.dtype, self.ndim, self.turned = dtype, ndim, turned
-        super().__init__(name=f"Rows({dtype}, {ndim}, {turned})")  # type: ignore[no-untyped-call]
+        super().__init__(name=f"Rows({dtype}, {ndim}, {turned})")
 
 
 @register_model(Rows)
-class RowsModel(models.StructModel):  # type: ignore[misc]
+class RowsModel(models.StructModel):
     def __init__(self, dmm: Any, fe_type: Rows) -> None:
         members = [("data", types.CPointer(fe_type.dtype)), ("shape", types.UniTuple(types.intp, fe_type.ndim))]
         super().__init__(dmm, fe_type, members)
@@ -38,7 +40,7 @@ def _whole_index(rows: Any, index: Any) -> int:
     """How many dimensions an index names; 0: not an index of these rows."""
     if not isinstance(rows, Rows):
         return 0
-    parts = index.types if isinstance(index, types.BaseTuple) else (index,)
+    parts = index.types if isinstance(index, types.Tuple | types.UniTuple) else (index,)
     if rows.turned and len(parts) != rows.ndim:
         return 0
     return len(parts) if len(parts) <= rows.ndim and all(isinstance(p, types.Integer) for p in parts) else 0
@@ -49,7 +51,7 @@ def _index_type(count: int) -> Any:
 
 
 @infer_global(operator.getitem)
-class Get(AbstractTemplate):  # type: ignore[misc]
+class Get(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         rows, index = args
         count = _whole_index(rows, index)
@@ -60,7 +62,7 @@ class Get(AbstractTemplate):  # type: ignore[misc]
 
 
 @infer_global(operator.setitem)
-class Set(AbstractTemplate):  # type: ignore[misc]
+class Set(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         rows, index, _value = args
         if rows is not None and _whole_index(rows, index) == getattr(rows, "ndim", -1):
@@ -69,13 +71,13 @@ class Set(AbstractTemplate):  # type: ignore[misc]
 
 
 @infer_global(len)
-class Length(AbstractTemplate):  # type: ignore[misc]
+class Length(AbstractTemplate):
     def generic(self, args: Any, kws: Any) -> Any:
         return signature(types.intp, args[0]) if isinstance(args[0], Rows) else None
 
 
 @infer_getattr
-class Attributes(AttributeTemplate):  # type: ignore[misc]
+class Attributes(AttributeTemplate):
     key = Rows
 
     def resolve_shape(self, rows: Rows) -> Any:
@@ -178,3 +180,26 @@ def turned_row(array: Any, s: int) -> Any:
 def flat(array: Any) -> Any:
     """All items of an array, in one row."""
     return rows_at(array.ctypes.data, array, (array.size,))
+
+
+def _same(array: Any) -> Any:
+    return array
+
+
+def _part(array: Any, s: int) -> Any:
+    return array[s]
+
+
+def _turned(array: Any, s: int) -> Any:
+    return array[s].T
+
+
+def _flat(array: Any) -> Any:
+    return array.reshape(-1)
+
+
+PLAIN: dict[str, Any] = {"bare": _same, "bare_row": _part, "turned_row": _turned, "flat": _flat}
+"""The same in plain Python, where arrays do."""
+
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    globals().update(PLAIN)

@@ -14,6 +14,7 @@ from backtest.kernel import drive
 from backtest.kernel import layout as at
 from backtest.kernel.loop import Loop
 from backtest.kernel.quiet import WORK
+from backtest.kernel.rows import PLAIN
 from backtest.prepare import INVERSE, ISOLATED, Prepared
 from backtest.records import FILL, FUNDING, LEDGER, LEG_SERIES, LIQUIDATION, REFUSED, SERIES, Run
 
@@ -342,13 +343,8 @@ def plain_walk() -> Callable[..., int]:
     def row(array: Any, s: int) -> Any:
         return array[s]
 
-    def turned(array: Any, s: int) -> Any:
-        return array[s].T
-
     def same(array: Any) -> Any:
         return array
 
-    whole: Callable[..., int] = own(
-        drive.walk_blocks, quietly=call, address=same, row_of=row, bare=same, bare_row=row, turned_row=turned
-    )
+    whole: Callable[..., int] = own(drive.walk_blocks, quietly=call, address=same, row_of=row, **PLAIN)
     return whole
