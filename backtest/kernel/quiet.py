@@ -242,7 +242,7 @@ def _one(order: Order, trails: bool) -> list[str]:
             "                        up = min(up, anchor * (1.0 + trail))",
         ]
     if trails:
-        out.append("        leg[@ANCHOR] = anchor")
+        out.append("        leg[@ANCHOR], leg[@TRADE_LOW], leg[@TRADE_HIGH] = anchor, down, up")
     out += [
         "        if q != 0.0:",
         "            passed = r - 1 - start",
@@ -451,10 +451,12 @@ SEVERAL_TRAIL = """
                     leg[@ANCHOR * symbols + k] = close
                     if trail > 0.0:
                         work[w + 5] = max(work[w + 5], close * (1.0 - trail))
+                        leg[@TRADE_LOW * symbols + k] = work[w + 5]
                 elif q < 0.0 and close < leg[@ANCHOR * symbols + k]:
                     leg[@ANCHOR * symbols + k] = close
                     if trail > 0.0:
-                        work[w + 6] = min(work[w + 6], close * (1.0 + trail))"""
+                        work[w + 6] = min(work[w + 6], close * (1.0 + trail))
+                        leg[@TRADE_HIGH * symbols + k] = work[w + 6]"""
 
 SEVERAL_END = """
     acc[@MARGIN_DISTANCE] = min(acc[@MARGIN_DISTANCE], distance)

@@ -992,7 +992,7 @@ MUTANTS = (
         "decided-while-missing",
         "rule",
         DRIVE,
-        "elif symbols == 1 and not present[i, 0]:",
+        "elif symbols == 1 and not there[i, 0]:",
         "elif False:",
         "decisions are made on bars that are not there",
     ),

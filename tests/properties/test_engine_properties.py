@@ -23,14 +23,17 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from backtest import metrics, reference
 from backtest import prepare as p
-from backtest import reference
 from backtest.account import Account
-from backtest.engine import run_prepared, simulate
+from backtest.engine import decided, measured, run_prepared, simulate
+from backtest.kernel import run
+from backtest.kernel.loop import exposure_loop
 from backtest.prepare import Bars, Decisions, Prepared
 from backtest.records import LEG_SERIES, SERIES, Cash, Run
 from backtest.strategy import HOLD
 from backtest.venue import Fees, Tier, Venue
+from data.clock import HOUR
 from data.errors import BadInput, UnwindError
 
 pytestmark = pytest.mark.kernel
@@ -135,6 +138,27 @@ def test_rows_agree_with_one_another(engine: Engine, recipe: Any) -> None:
 def test_the_same_again_gives_the_same_bits(engine: Engine, recipe: Any) -> None:
     prepared, decisions = M.made(recipe)
     same_bits(engine(prepared, decisions), engine(prepared, decisions))
+
+
+@M.some(150)
+@given(M.recipes, st.sampled_from([1, 2, 5, 1000]))
+def test_what_is_added_up_in_blocks_is_what_the_rows_say(recipe: Any, bars: int) -> None:
+    """The loop that keeps no rows, cut into blocks of any length, against the measures of the rows."""
+    prepared, decisions = M.made(recipe)
+    interval = 6 * HOUR
+    stage, sets = run.stage(prepared, interval / HOUR), decided(decisions, prepared.warmup)
+    state = run.begin(stage, sets, keep=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "block_bars", lambda *_: bars)
+        run.walk(stage, sets, exposure_loop(several=prepared.k > 1), state)
+    got = measured(stage, state, interval, prepared.n)[0]
+    ts = np.arange(prepared.n, dtype=np.int64) * interval
+    kept = run_prepared(prepared, decisions)
+    expected = metrics.measures(kept, ts, interval, prepared.contracts.kind, prepared.equity)
+    money = np.array([measure.unit == "money" for measure in metrics.MEASURES])
+    near = 1e-9 + 1e-9 * prepared.equity * money
+    for name, one, two, slack in zip(metrics.NAMES, got, expected.values(), near, strict=True):
+        assert one == pytest.approx(two, rel=1e-8, abs=slack, nan_ok=True), name
 
 
 # ---- mirrors and scales -----------------------------------------------------------------------------
