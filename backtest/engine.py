@@ -715,6 +715,12 @@ def _run_warnings(market: Market, found: Run, band: Mapping[str, Any] | None) ->
             for kind, many in zip(kinds, counts, strict=True)
         )
         said.append(f"orders refused or given up: {words}")
+    below = np.flatnonzero(found.series["wallet"] < 0.0)
+    if len(below):
+        said.append(
+            f"the wallet was below zero at {len(below):,} closes, first at {_when(market, int(below[0]))}: "
+            "open profit or spot stood behind it, and no interest was charged on what was lent"
+        )
     if found.ambiguous:
         said.append(f"{found.ambiguous:,} bars reached levels of both sides: the adverse one was taken first")
     if band is not None:

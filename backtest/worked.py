@@ -23,6 +23,7 @@ Floats = npt.NDArray[np.float64]
 
 ENTRY = ("entry_price", "entry", "avg_entry_price", "average_entry_price", "avg_price", "open_price", "open_rate")
 MARK = ("mark_price", "mark", "mark_adverse", "oracle_price", "oracle", "price", "index_price", "index")
+PRICES = frozenset((*ENTRY, *MARK)) - {"price", "index"}  # what must be above zero
 MARK_OR_EXIT = (*MARK, "close_rate", "exit_price", "close_price")
 QUANTITY = (
     "qty",
@@ -128,6 +129,9 @@ class Inputs:
         value = self.maybe(*names)
         if value is None:
             raise Underdetermined(f"its inputs have no number called {names[0]}")
+        if not value > 0.0 and (wrong := PRICES.intersection(names)):
+            named = next((name for name in names if name in wrong and self.has(name)), names[0])
+            raise Underdetermined(f"{named} is {value:g}, which is no price")
         return value
 
     def text(self, *names: str) -> str:
@@ -163,14 +167,21 @@ class Inputs:
     def side(self) -> int:
         """1 long, -1 short: by name, else by the sign of the size."""
         value = self.any("side", "direction", "position_side")
-        if isinstance(value, str) and (sign := SIDES.get(value.strip().lower())):
-            return sign
-        if isinstance(value, int | float) and value != 0:
-            return 1 if value > 0 else -1
-        if self.any("is_short") is not None:
-            return -1 if self.any("is_short") else 1
+        short = self.any("is_short")
         signed = self.maybe("signed_qty", "signed_size", "size", "szi", "qty", "quantity", "contracts", "qty_usd")
-        return -1 if signed is not None and signed < 0.0 else 1
+        negative = signed is not None and signed < 0.0
+        sign = 0
+        if isinstance(value, str):
+            sign = SIDES.get(value.strip().lower(), 0)
+            if not sign:
+                raise Underdetermined(f"side is {value!r}, neither long nor short")
+        elif isinstance(value, int | float) and value != 0:
+            sign = 1 if value > 0 else -1
+        elif short is not None:
+            sign = -1 if short else 1
+        if sign > 0 and negative:
+            raise Underdetermined(f"its side is long and its size is {signed:g}")
+        return sign or (-1 if negative else 1)
 
 
 SIDES = {"long": 1, "buy": 1, "l": 1, "1": 1, "short": -1, "sell": -1, "s": -1, "-1": -1}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TRADE = ("open", "high", "low", "close")
 MARK = ("mark_open", "mark_high", "mark_low", "mark_close")
+FAR = 10.0  # an open or close so many times beyond its bar's own high or low is a mistake, no wick
 Four = tuple[Floats, Floats, Floats, Floats]  # open, high, low, close
 
 FIRST, LAST, OUTSIDE, GAP, GAP_END, UNMARKED = range(6)  # columns of what a survey counts
@@ -86,10 +87,12 @@ def _surveyed(market: Market, prices: Four, present: Flags, names: Sequence[str]
     bar, at, field = survey(prices, present, names is MARK, found)
     if bar >= 0:
         where, when = market.symbols[at], clock.iso(market.start + bar * market.interval)
-        value = float(prices[field][bar, at])
+        value, high, low = (float(prices[f][bar, at]) for f in (field, 1, 2))
+        rule = "prices are above zero and finite"
+        if 0.0 < value < np.inf:
+            rule = f"that is no price of a bar from {low:g} to {high:g}"
         raise BadInput(
-            f"{what}{where}: {names[field]} is {value:g} at {when}: prices are above zero and finite. "
-            "Correct the bar, or leave it out"
+            f"{what}{where}: {names[field]} is {value:g} at {when}: {rule}. Correct the bar, or leave it out"
         )
     for j in np.flatnonzero(found[:, FIRST] < 0):
         raise BadInput(f"{what}{market.symbols[j]} has no bar in this market: leave it out, or widen the range")
@@ -137,6 +140,9 @@ def survey(prices: Four, present: Flags, marks: bool, found: Ints) -> tuple[int,
                         if not 0.0 < price < np.inf:
                             return i, j, field
                 if h < max(o, c) or lo > min(o, c):
+                    for field, price in ((0, o), (3, c)):
+                        if price > FAR * h or price * FAR < lo:
+                            return i, j, field
                     found[j, OUTSIDE] += 1
             if there:
                 gap = i - 1 - found[j, LAST]
