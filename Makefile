@@ -40,8 +40,8 @@ $(STAMP): pyproject.toml requirements.lock
 demo: setup ## the shortest way to a result: seeded data, no network, no keys
 	$(BIN)/unwind demo
 
-test: setup ## the tests
-	$(BIN)/python -m pytest tests
+test: setup ## the tests, on up to four cores
+	$(BIN)/python -m pytest tests -n logical --maxprocesses 4 --dist loadfile
 
 check: setup ## the gate: lint, format, types, import directions, spelling
 	$(BIN)/ruff check .

@@ -1,7 +1,8 @@
 """`jit`: compiled, cached on disk, and never stale.
 
 Numba stamps a cached function with the time of its own file alone, so a change in a function that it calls would go
-unseen. Here the stamp is a hash of every file whose functions the loops call.
+unseen. Here the stamp is a hash of every file whose functions and constants the loops use. `jit_alone` is for functions
+that call none of another file: numba's own stamp is enough, and their changes make nobody else stale.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ import numba
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-SOURCES = ("jit.py", "margin.py", "costs.py", "metrics.py", "kernel/*.py")
+SOURCES = ("jit.py", "margin.py", "costs.py", "calibration.py", "prepare.py", "records.py", "kernel/*.py")
+MADE_NOT_CALLED = ("quiet.py", "loop.py", "run.py")  # of kernel/: plain Python around the loops
 OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 
@@ -28,6 +30,14 @@ def jit(function: F) -> F:
     return cast(F, compiled)
 
 
+def jit_alone(function: F) -> F:
+    """For functions that call none of another file."""
+    try:
+        return cast(F, numba.njit(cache=True, **OPTIONS)(function))
+    except RuntimeError:  # no folder to write to: compiled in every process
+        return cast(F, numba.njit(**OPTIONS)(function))
+
+
 def inlined(function: F) -> F:
     """Compiled as a part of the one function that calls it: each level of calls would be optimised once more."""
     return cast(F, numba.njit(inline="always", **OPTIONS)(function))
@@ -35,11 +45,13 @@ def inlined(function: F) -> F:
 
 @cache
 def source_hash() -> str:
-    """Of all files with compiled functions."""
+    """Of all files whose functions and constants are in the loops."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
     for pattern in SOURCES:
         for path in sorted(here.glob(pattern)):
+            if path.name in MADE_NOT_CALLED:
+                continue
             digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()
 

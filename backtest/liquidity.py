@@ -13,30 +13,22 @@ In bar i nothing is used but bars before it. In one pass:
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from backtest import calibration as cal
 from backtest.costs import BP, WORST, Costs, Stress
+from backtest.jit import jit_alone
 from data import clock
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
-F = TypeVar("F", bound=Callable[..., Any])
 
 BAND = 0.01  # depth is what stands within 1 %
 RANGE = 4.0 * math.log(2.0)  # of a random walk: mean square of its range / mean square of its move (Parkinson 1980)
 NO_DEPTH = 1e-9  # an empty book, in quote currency: taking costs the worst
-
-
-def jit(function: F) -> F:
-    """Compiled and cached; these functions call none of another file, so that the cache knows when it is stale."""
-    compiled: Any = njit(cache=True, nogil=True, error_model="numpy")(function)
-    return compiled  # type: ignore[no-any-return]
 
 
 class Tape(NamedTuple):
@@ -146,7 +138,7 @@ def rule_of(costs: Costs, interval: int) -> Rule:
     )
 
 
-@jit
+@jit_alone
 def walk(tape: Tape, rule: Rule, made: Coefficients) -> None:
     """Coefficients of every bar and symbol; see the module."""
     n, k = tape.close.shape
@@ -159,7 +151,7 @@ def walk(tape: Tape, rule: Rule, made: Coefficients) -> None:
             known[j] = stretch(tape, j, first, min(first + BLOCK, n), rule, rings[j], known[j], made)
 
 
-@jit
+@jit_alone
 def stretch(
     tape: Tape, j: int, first: int, stop: int, rule: Rule, rings: Floats, known: Known, made: Coefficients
 ) -> Known:
@@ -216,13 +208,13 @@ def stretch(
     return known
 
 
-@jit
+@jit_alone
 def half_spread(known: Known, rule: Rule, tick: float, thickness: float) -> float:
     """At least half a tick; wider where the book is thinner."""
     return min(WORST, max(rule.half_spread, 0.5 * tick / known.close if tick > 0.0 else 0.0) * thickness)
 
 
-@jit
+@jit_alone
 def square_root_law(known: Known, rule: Rule, thickness: float) -> float:
     """a = Y sigma / V^delta, both of a day."""
     variance = known.variance.total / max(1.0, min(known.age - 1.0, rule.window)) * rule.per_day
@@ -232,13 +224,13 @@ def square_root_law(known: Known, rule: Rule, thickness: float) -> float:
     return float(rule.y * math.sqrt(variance) / volume**rule.delta)
 
 
-@jit
+@jit_alone
 def day_of(volume: Sum, known: Known, rule: Rule) -> float:
     """A whole day's worth of what is there so far."""
     return volume.total / min(known.age, rule.window) * rule.per_day
 
 
-@jit
+@jit_alone
 def normal_depth(known: Known, rule: Rule) -> float:
     """Mean of what was recorded in the trailing day, else a share of the volume; below 0: not known."""
     if known.depths.terms > 0.0:
@@ -248,14 +240,14 @@ def normal_depth(known: Known, rule: Rule) -> float:
     return NOT_RECORDED
 
 
-@jit
+@jit_alone
 def depth_left(known: Known, rule: Rule, thickness: float) -> float:
     """Normal depth, thinned, or what is recorded now if that is less; below 0: not known."""
     left = normal_depth(known, rule) / thickness
     return min(left, known.depth) if known.depth >= 0.0 else left
 
 
-@jit
+@jit_alone
 def thinned(known: Known, rule: Rule, move: float) -> Known:
     """The book thins at once and recovers by half-lives. `move`: the last one, squared."""
     excess = known.excess * rule.decay
@@ -280,21 +272,21 @@ def thinned(known: Known, rule: Rule, move: float) -> Known:
     )
 
 
-@jit
+@jit_alone
 def slid(sum_: Sum, comes: float, goes: float) -> Sum:
     """Exactly 0 when none of its terms is left."""
     terms = sum_.terms + (1.0 if comes > 0.0 else 0.0) - (1.0 if goes > 0.0 else 0.0)
     return Sum(max(0.0, sum_.total + comes - goes) if terms > 0.0 else 0.0, terms)
 
 
-@jit
+@jit_alone
 def replaced(sum_: Sum, comes: float, goes: float) -> Sum:
     """The same for depth, of which 0 is a term and a number below is none."""
     terms = sum_.terms + (1.0 if comes >= 0.0 else 0.0) - (1.0 if goes >= 0.0 else 0.0)
     return Sum(max(0.0, sum_.total + max(comes, 0.0) - max(goes, 0.0)) if terms > 0.0 else 0.0, terms)
 
 
-@jit
+@jit_alone
 def quote_traded(given: float, units: float, size: float, close: float) -> float:
     """As the market says, else volume times price; contracts times their size if inverse; 0 where nobody says."""
     if size > 0.0:
@@ -302,7 +294,7 @@ def quote_traded(given: float, units: float, size: float, close: float) -> float
     return given if given >= 0.0 else positive(units) * close
 
 
-@jit
+@jit_alone
 def thinner(bid: float, ask: float) -> float:
     """The smaller side of the book; one side where the other is not recorded."""
     if bid >= 0.0 and ask >= 0.0:
@@ -310,13 +302,13 @@ def thinner(bid: float, ask: float) -> float:
     return max(positive(bid), positive(ask)) if bid >= 0.0 or ask >= 0.0 else NOT_RECORDED
 
 
-@jit
+@jit_alone
 def positive(value: float) -> float:
     """0 for NaN."""
     return value if value > 0.0 else 0.0
 
 
-@jit
+@jit_alone
 def after(place: int, length: int) -> int:
     """The next place in a ring."""
     return place + 1 if place + 1 < length else 0

@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from backtest.jit import jit
+from backtest.jit import jit_alone
 from backtest.prepare import INVERSE
 from backtest.records import Cash, Run
 from data.clock import DAY, HOUR
@@ -182,7 +182,7 @@ def returns_a_year(interval: int) -> float:
     return YEAR * DAY / max(interval, DAY)
 
 
-@jit
+@jit_alone
 def from_daily(
     daily_equity: Floats, start: float, per_year: float = 365.0
 ) -> tuple[float, float, float, float, float, float, float]:
@@ -202,7 +202,7 @@ def from_daily(
     )
 
 
-@jit
+@jit_alone
 def daily_returns(daily_equity: Floats, start: float) -> Floats:
     """r_d = e_d / e_{d-1} - 1 with the starting equity before the first day; 0 where there was nothing left."""
     r = np.empty(len(daily_equity))
@@ -213,7 +213,7 @@ def daily_returns(daily_equity: Floats, start: float) -> Floats:
     return r
 
 
-@jit
+@jit_alone
 def mean(r: Floats) -> float:
     """NaN: never; there is at least one."""
     total = 0.0
@@ -222,7 +222,7 @@ def mean(r: Floats) -> float:
     return total / len(r)
 
 
-@jit
+@jit_alone
 def moment(r: Floats, power: int) -> float:
     """Mean of (r - mean)^power."""
     middle = mean(r)
@@ -232,27 +232,27 @@ def moment(r: Floats, power: int) -> float:
     return total / len(r)
 
 
-@jit
+@jit_alone
 def spread(r: Floats) -> float:
     """Standard deviation, ddof 1. NaN: fewer than two."""
     n = len(r)
     return math.sqrt(moment(r, 2) * n / (n - 1)) if n > 1 else np.nan
 
 
-@jit
+@jit_alone
 def volatility(r: Floats, per_year: float = 365.0) -> float:
     """NaN: fewer than two days."""
     return spread(r) * math.sqrt(per_year)
 
 
-@jit
+@jit_alone
 def sharpe(r: Floats, per_year: float = 365.0) -> float:
     """NaN: no spread, or fewer than two days."""
     s = spread(r)
     return mean(r) / s * math.sqrt(per_year) if s > NOTHING else np.nan
 
 
-@jit
+@jit_alone
 def sortino(r: Floats, per_year: float = 365.0) -> float:
     """NaN: no negative day, or fewer than two days."""
     total = 0.0
@@ -262,7 +262,7 @@ def sortino(r: Floats, per_year: float = 365.0) -> float:
     return mean(r) / down * math.sqrt(per_year) if down > NOTHING and len(r) > 1 else np.nan
 
 
-@jit
+@jit_alone
 def tail_quantile(r: Floats) -> float:
     """The 5 % quantile, linear between the two nearest. NaN: never.
 
@@ -276,7 +276,7 @@ def tail_quantile(r: Floats) -> float:
     return level
 
 
-@jit
+@jit_alone
 def mean_at_or_below(r: Floats, level: float) -> float:
     """NaN: no return is that low."""
     total, count = 0.0, 0
@@ -287,7 +287,7 @@ def mean_at_or_below(r: Floats, level: float) -> float:
     return total / count if count > 0 else np.nan
 
 
-@jit
+@jit_alone
 def skew(r: Floats) -> float:
     """Population skewness. NaN: no spread."""
     second = moment(r, 2)
@@ -295,7 +295,7 @@ def skew(r: Floats) -> float:
     return moment(r, 3) / (second * width) if width > NOTHING else np.nan
 
 
-@jit
+@jit_alone
 def kurtosis(r: Floats) -> float:
     """Population excess kurtosis. NaN: no spread."""
     second = moment(r, 2)

@@ -138,7 +138,7 @@ def test_an_open_far_outside_of_its_bar_is_no_price(field: str) -> None:
 
 
 def test_cash_that_is_lent_against_spot_is_said() -> None:
-    """Bought and sold short: when the price doubles, a part of the short is closed, and the wallet cannot pay its loss."""
+    """Bought and sold short: when the price doubles, a part of the short is closed at a loss above the wallet."""
     both = market(perp=[100.0, 100.0, 100.0, 150.0, 250.0, 250.0], spot=[100.0, 100.0, 100.0, 150.0, 250.0, 250.0])
     exposure = pd.DataFrame({PERP: [-0.8, -0.8, -0.8, -0.4, -0.4, -0.4], SPOT: [0.8] * 6})
     account = Account(equity=1000.0, leverage=10.0, mode="cross", collateral_weight=0.95)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest.liquidity import jit
+from backtest.jit import jit_alone
 from backtest.prepare import Bars, Flags, Floats, Ints
 from data import clock
 from data.errors import BadInput
@@ -121,7 +121,7 @@ def _notes(market: Market, traded: Ints, marked: Ints, last_bar: Ints, same: boo
     return [what + note for note in notes]
 
 
-@jit
+@jit_alone
 def survey(prices: Four, present: Flags, marks: bool, found: Ints) -> tuple[int, int, int]:
     """Counts of each symbol into `found`; the first price that cannot be (bar, symbol, field), or -1."""
     open_, high, low, close = prices
@@ -154,7 +154,7 @@ def survey(prices: Four, present: Flags, marks: bool, found: Ints) -> tuple[int,
     return -1, -1, -1
 
 
-@jit
+@jit_alone
 def fill(trade: Four, mark: Four, present: Flags, to_trade: Four, to_mark: Four) -> None:
     """The bars with the holes filled. The marks may be written where the trades are, if they are the same."""
     open_, high, low, close = trade
@@ -186,7 +186,7 @@ def fill(trade: Four, mark: Four, present: Flags, to_trade: Four, to_mark: Four)
             last[j] = c
 
 
-@jit
+@jit_alone
 def sizes(values: Floats) -> tuple[int, int, bool]:
     """The first size (volume, depth) that is negative or infinite, as bar and symbol or -1; and whether any is NaN."""
     lacking = False
