@@ -76,7 +76,8 @@ def simulate(
     detail     finer bars of the same symbols, walked inside the bars
     adl        recorded deleveraging: (time, symbol, "long" or "short", fraction, price or None)
     warmup     bars or a duration without decisions; None: what the strategy declares
-    jit        False: `decide` runs as plain Python, for a debugger; the same results
+    jit        False: `decide` runs as plain Python, for a debugger; the same results but for the last digit of `**` and
+               of functions such as exp
     """
     if (strategy is None) == (exposure is None):
         raise BadInput("give a strategy or exposure=..., and not both")
@@ -328,7 +329,7 @@ def _job(market: Market, strategies: Sequence[Strategy], *, several: bool, jit: 
     reserved = _nothing_reserved(len(strategies))
     longest = 0
     for row, one in enumerate(strategies):
-        group, features = _features(groups, one, view, features_of)
+        group, features = _features(groups, one, view, features_of, len(strategies) > 1)
         if binding is None:
             binding = bind(one, features)
         elif missing := [name for name in binding.features if name not in features]:
@@ -349,7 +350,7 @@ def _job(market: Market, strategies: Sequence[Strategy], *, several: bool, jit: 
         (reserved[:, at.R_TRAIL, 1] >= 0).any()
     )
     made = _loop(binding, source, compile_decide, several=several, trails=trails, jit=jit)
-    bars = [warmup_bars(one, market) if warmup is None else _bars(market, warmup) for one in strategies]
+    bars = [warmup_bars(one, market) if warmup is None else _warmup(market, warmup) for one in strategies]
     return _Job(
         sets=run.Sets(
             features=columns.stacked(),
@@ -368,13 +369,15 @@ def _job(market: Market, strategies: Sequence[Strategy], *, several: bool, jit: 
 
 
 def _features(
-    groups: list[tuple[frozenset[str], Strategy, dict[str, Floats]]], one: Strategy, view: Market, ask: Any
+    groups: list[tuple[frozenset[str], Strategy, dict[str, Floats]]], one: Strategy, view: Market, ask: Any, kept: bool
 ) -> tuple[int, dict[str, Floats]]:
     """Features of a strategy: those of an earlier one that agrees in the parameters they were made from."""
     for number, (used, other, made) in enumerate(groups):
         if all(one.parameters[name] == other.parameters[name] for name in used):
             return number, made
     arrays, used = ask(one, view)
+    if kept:  # the next set may be asked before these are read, and the user may fill one array again and again
+        arrays = {name: values.copy() for name, values in arrays.items()}
     groups.append((used, one, arrays))
     return len(groups) - 1, arrays
 
@@ -392,18 +395,26 @@ def _loop(binding: Binding, source: Any, compile_decide: Any, *, several: bool, 
 
 
 def _plainly(binding: Binding) -> Callable[..., float]:
-    """`decide` as it stands; what it cannot answer is marked as in compiled code, and explained afterwards."""
+    """`decide` as it stands, on numpy's numbers, which divide by zero as compiled ones do; what it cannot answer is
+    marked as in compiled code, and explained afterwards."""
     from backtest.strategy import MISSING, RAISED
 
     def decide(*given: float) -> float:
         try:
             with np.errstate(all="ignore"):
-                answer = binding.function(*(kind(x) for kind, x in zip(binding.types, given, strict=True)))
+                answer = binding.function(*binding.plain(given))
             return MISSING if answer is None else float(answer)
         except Exception:  # noqa: BLE001 - run again, and shown, by `explain`
             return RAISED
 
     return decide
+
+
+def _warmup(market: Market, warmup: int | str) -> int:
+    bars = _bars(market, warmup)
+    if bars >= len(market):
+        raise BadInput(f"the warm-up of {bars:,} bars leaves none of {len(market):,} to trade in: widen the market")
+    return bars
 
 
 def _bars(market: Market, warmup: int | str) -> int:
@@ -419,10 +430,18 @@ def _bars(market: Market, warmup: int | str) -> int:
 
 
 def _following(market: Market, targets: Floats, *, jit: bool, warmup: int | str | None) -> _Job:
-    changed = np.ones(targets.shape, dtype=bool)
-    changed[1:] = targets[1:] != targets[:-1]
-    changed[0] = targets[0] != 0.0
-    sets = decided(Decisions(np.where(changed, targets, HOLD)), 0 if warmup is None else _bars(market, warmup))
+    """Orders where a target is another than the last one decided: bars that are not there, or before the first
+    decision, have none."""
+    first = 0 if warmup is None else _warmup(market, warmup)
+    decided_at = np.array(market.present, dtype=bool).reshape(targets.shape)
+    decided_at[:first] = False
+    wanted = np.full(targets.shape, HOLD)
+    for j in range(targets.shape[1]):
+        bars = np.flatnonzero(decided_at[:, j])
+        given = targets[bars, j]
+        changed = given != np.concatenate([[0.0], given[:-1]])
+        wanted[bars[changed], j] = given[changed]
+    sets = decided(Decisions(wanted), first)
     quiet = loop.exposure_loop(several=targets.shape[1] > 1, jit=jit)
     digest = hashlib.sha256(np.ascontiguousarray(targets).tobytes()).hexdigest()
     return _Job(sets=sets, loop=quiet, names=("exposure",), data=digest)
@@ -432,7 +451,7 @@ def _targets(market: Market, exposure: Any) -> Floats:
     """Exposure as an (n, k) array: aligned by label where it has labels, by place where it has none."""
     n, k = len(market), len(market.symbols)
     index = getattr(exposure, "index", None)
-    if index is not None and not isinstance(exposure, list | tuple):
+    if index is not None and not callable(index):
         _check_index(market, index)
     names = getattr(exposure, "columns", None)
     if names is not None:

@@ -33,13 +33,12 @@ class Walk(Orders):
         for leg in self.legs:
             leg.armed = sign(leg.quantity)
             self.note_distance(leg)
+        for leg in self.legs:
+            self.note_ambiguous(leg, liquidates=leg.isolated or not together)
         if not together:
             for leg in self.legs:
-                self.note_ambiguous(leg, liquidates=True)
                 self.walk_alone(leg, liquidates=True)
             return
-        for leg in self.legs:
-            self.note_ambiguous(leg, liquidates=leg.isolated)
         if self.rules.path == JOINT:
             self.walk_both_ways()
         elif self.rules.path == CLOSE:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any, Literal
 
+import numpy as np
+
 from backtest.strategy import STATE, Strategy
 from backtest.written import Written
 from data.errors import BadInput, did_you_mean, near
@@ -44,6 +46,10 @@ class Binding:
     @property
     def arguments(self) -> tuple[str, ...]:
         return tuple(name for _, name in self.order)
+
+    def plain(self, given: Iterable[float]) -> list[Any]:
+        """Arguments for the plain function. numpy's floats divide by zero as compiled ones do."""
+        return [(np.float64 if kind is float else kind)(x) for kind, x in zip(self.types, given, strict=True)]
 
 
 def bind(strategy: Strategy | type[Strategy], feature_names: Iterable[str]) -> Binding:

@@ -23,10 +23,15 @@ def explain(binding: Binding, arguments: Mapping[str, float], bar: str, outcome:
 
     `arguments`: what it was called with, by name. `bar`: the bar's time, and its symbol where there are several.
     """
-    given = {name: kind(arguments[name]) for name, kind in zip(binding.arguments, binding.types, strict=True)}
+    plain = binding.plain([arguments[name] for name in binding.arguments])
+    given = dict(zip(binding.arguments, plain, strict=True))
     reason = _reason(binding, given, outcome)
-    values = ", ".join(f"{name}={value!r}" for name, value in given.items()) or "no arguments"
+    values = ", ".join(f"{name}={_shown(value)}" for name, value in given.items()) or "no arguments"
     return BadInput(f"{binding.owner}.decide at {bar} {reason}\nwith {values}")
+
+
+def _shown(value: Any) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
 
 
 def _reason(binding: Binding, given: Mapping[str, Any], outcome: float) -> str:

@@ -222,7 +222,9 @@ def fill_quiet(
     acc: Floats,
     leg: Floats,
     tie: Floats,
-    cols: Bars,
+    mark_close: Floats,
+    mark_low: Floats,
+    mark_high: Floats,
     series: Floats,
     leg_series: Floats,
     distances: Floats,
@@ -233,7 +235,11 @@ def fill_quiet(
     for i in range(first, stop):
         if acc[OPEN_LEGS] > 0.0:
             for k in range(len(leg)):
-                leg[k, MARK_CLOSE], leg[k, MARK_LOW], leg[k, MARK_HIGH] = cols[7][i, k], cols[6][i, k], cols[5][i, k]
+                leg[k, MARK_CLOSE], leg[k, MARK_LOW], leg[k, MARK_HIGH] = (
+                    mark_close[i, k],
+                    mark_low[i, k],
+                    mark_high[i, k],
+                )
             acc[EQUITY] = equity_at(acc, leg)
             acc[DISTANCE] = np.inf
             quiet_distances(acc, leg)
@@ -276,6 +282,7 @@ def walk_blocks(
     series, leg_series, distances = bare(series), bare(leg_series), bare(distances)
     there, day_end, boundaries, warmup, at = bare(present), bare(day_end), bare(boundaries), bare(warmup), bare(at)
     fine_there, fine_first = bare(fine_present), bare(fine_first)
+    low_marks, high_marks = bare(screen[0]), bare(screen[1])
     finer = (
         bare(fine[0]), bare(fine[1]), bare(fine[2]), bare(fine[3]), bare(fine[4]), bare(fine[5]), bare(fine[6]),
         bare(fine[7]),
@@ -335,7 +342,9 @@ def walk_blocks(
                         row_of(columns, s), row_of(parameters, s), row_of(legs, s), row_of(accs, s), address(work),
                     )  # fmt: skip
                 if keep:
-                    fill_quiet(i + 1, end, acc, leg, tie, given, series, leg_series, distances)
+                    fill_quiet(
+                        i + 1, end, acc, leg, tie, given[7], low_marks, high_marks, series, leg_series, distances
+                    )
                 i = end
             at[s, 0], at[s, 1] = i, boundary
     return DONE

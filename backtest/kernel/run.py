@@ -169,7 +169,7 @@ def _fine(p: Prepared) -> tuple[tuple[Floats, ...], npt.NDArray[np.bool_]]:
 
 
 def _screen(p: Prepared, cols: tuple[Floats, ...], fine: tuple[Floats, ...]) -> tuple[Floats, ...]:
-    """Mark low and high, trade low and high that no finer bar goes beyond: what keeps a bar quiet."""
+    """Mark low and high, trade low and high of each bar; of its finer bars where it has some, as they are what acts."""
     own = (cols[6], cols[5], cols[2], cols[1])
     if p.detail is None:
         return own
@@ -178,7 +178,7 @@ def _screen(p: Prepared, cols: tuple[Floats, ...], fine: tuple[Floats, ...]) -> 
     out = []
     for coarse, column, reduce in zip(own, (6, 5, 2, 1), (np.minimum, np.maximum) * 2, strict=True):
         wide = coarse.copy()
-        wide[some] = reduce(wide[some], reduce.reduceat(fine[column], first[:-1][some], axis=0))
+        wide[some] = reduce.reduceat(fine[column], first[:-1][some], axis=0)
         out.append(_frozen(wide))
     return tuple(out)
 

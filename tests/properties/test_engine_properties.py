@@ -377,7 +377,15 @@ def merged(fine: Prepared, steps: int) -> Prepared:
 @M.some(60)
 @given(
     M.recipes_with(
-        symbols=1, stops=True, gaps=False, missing=False, funding=False, deleveraging=False, detail=3, reduction=0
+        symbols=1,
+        stops=True,
+        gaps=False,
+        missing=False,
+        funding=False,
+        deleveraging=False,
+        detail=3,
+        reduction=0,
+        loose=False,
     )
 )
 def test_finer_bars_are_never_worse_than_the_coarse_worst(engine: Engine, recipe: Any) -> None:
