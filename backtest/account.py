@@ -17,6 +17,7 @@ Path = Literal["joint", "worst", "close"]
 MODES = ("isolated", "cross")
 SHORTFALLS = ("reject", "reduce")
 PATHS = ("joint", "worst", "close")
+LONGEST_DELAY = 10_000  # bars: each may hold an order that waits
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,14 @@ class Account:
         share = self.participation
         if share is not None and (not _is_number(share) or not 0.0 < share <= 1.0):
             raise BadInput(f"participation={self.participation!r}: write a fraction of volume above 0, at most 1")
-        if not _is_whole(self.delay) or self.delay < 0:
-            raise BadInput(f"delay={self.delay!r}: write a whole number of bars, 0 or more")
+        if not _is_whole(self.delay) or not 0 <= self.delay <= LONGEST_DELAY:
+            raise BadInput(f"delay={self.delay!r}: write a whole number of bars, from 0 to {LONGEST_DELAY:,}")
+        if not isinstance(self.pairs, list | tuple) or not all(_is_pair(pair) for pair in self.pairs):
+            raise BadInput(f'pairs={self.pairs!r}: write a tuple of pairs, such as (("BTC/USDT", "BTC/USDT:USDT"),)')
+
+
+def _is_pair(pair: object) -> bool:
+    return isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
 
 
 def _is_number(value: object) -> bool:

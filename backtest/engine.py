@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest.account import PATHS, Account
+from backtest.account import LONGEST_DELAY, PATHS, Account
 from backtest.compiled import announce
 from backtest.costs import Costs
 from backtest.kernel import layout as at
@@ -97,9 +97,11 @@ def simulate(
     prepared, notes = prepare(market, terms.venue, terms.account, terms.costs, detail=detail, adl=adl)
     stage = run.stage(prepared, market.interval / HOUR, job.delay)
     with _Shown(progress, prepared) as step:
-        found = _walked(stage, job, market, step)
+        found, features = _walked(stage, job, market, step)
     band = _band(prepared, market, job) if _is_joint(prepared) else None
-    return _labelled(market, terms, prepared, found, [*terms.notes, *notes], parameters, source, job, band, detail, adl)
+    return _labelled(
+        market, terms, prepared, found, [*terms.notes, *notes], parameters, source, features, job, band, detail, adl
+    )
 
 
 def measure(
@@ -279,7 +281,7 @@ class _Job:
     loop: loop.Loop
     strategies: tuple[Strategy, ...] = ()
     binding: Binding | None = None
-    source: str = ""
+    source: str = ""  # hash of what decides
     delay: int = 0  # the longest that a strategy asks for
     names: tuple[str, ...] = ()  # of the columns of features
     data: str = ""  # hash of what was given besides the market
@@ -344,6 +346,8 @@ def _job(market: Market, strategies: Sequence[Strategy], *, several: bool, jit: 
                 reserved[row, place, 1] = columns.of(group, name, value)
             if name == "delay":
                 longest = max(longest, int(np.nanmax(np.append(value, 0.0))))
+                if longest > LONGEST_DELAY:
+                    raise BadInput(f"{type(one).__name__}: a delay of {longest:,} bars, more than {LONGEST_DELAY:,}")
     assert binding is not None
     source = compilable(binding)
     trails = any(reserved[:, at.R_TRAIL, 0] == reserved[:, at.R_TRAIL, 0]) or bool(
@@ -362,7 +366,7 @@ def _job(market: Market, strategies: Sequence[Strategy], *, several: bool, jit: 
         loop=made,
         strategies=tuple(strategies),
         binding=binding,
-        source=source.text,
+        source=source.content,
         delay=longest,
         names=tuple(columns.names),
     )
@@ -526,13 +530,26 @@ def _when(market: Market, bar: int) -> str:
 # ---- walking ---------------------------------------------------------------------------------------
 
 
-def _walked(stage: run.Stage, job: _Job, market: Market, progress: Progress | None) -> Run:
+def _walked(stage: run.Stage, job: _Job, market: Market, progress: Progress | None) -> tuple[Run, str]:
+    """The run, and the hash of the features, which another thread makes meanwhile."""
     state = run.begin(stage, job.sets, keep=True)
-    try:
-        kept = run.walk(stage, job.sets, job.loop, state, progress=progress)
-    except run.BadDecision as bad:
-        raise _explained(bad, market, job, 0) from None
-    return run.as_run(state, kept)
+    with ThreadPoolExecutor(1) as pool:
+        features = pool.submit(_hash_of_features, job)
+        try:
+            kept = run.walk(stage, job.sets, job.loop, state, progress=progress)
+        except run.BadDecision as bad:
+            raise _explained(bad, market, job, 0) from None
+    return run.as_run(state, kept), features.result()
+
+
+def _hash_of_features(job: _Job) -> str:
+    """Of what a strategy's features gave; "" for given exposure, which has a hash of its own."""
+    if job.data:
+        return ""
+    found = hashlib.sha256(repr(job.names).encode())
+    for array in (job.sets.features, job.sets.columns, job.sets.reserved):
+        found.update(array.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
 
 
 def _explained(bad: run.BadDecision, market: Market, job: _Job, first: int) -> BadInput:
@@ -674,6 +691,7 @@ def _labelled(
     notes: Sequence[str],
     parameters: Mapping[str, Any],
     source: str,
+    features: str,
     job: _Job,
     band: Mapping[str, Any] | None,
     detail: Market | None,
@@ -704,7 +722,8 @@ def _labelled(
             "detail": detail.hash if detail is not None else "",
             "adl": plain([list(row) for row in adl]) if adl is not None else [],
             "warmup": int(job.sets.warmup[0]),
-            "strategy": hashlib.sha256(source.encode()).hexdigest() if source else "",
+            "strategy": source,
+            "features": features,
             "venue": digest(terms.venue),
             "account": plain(account),
             "costs": plain(costs),

@@ -32,8 +32,7 @@ def features_of(strategy: Strategy, market: Market) -> tuple[dict[str, Floats], 
     owner = f"{type(strategy).__name__}.features"
     if not isinstance(given, Mapping):
         raise BadInput(f'{owner} returned {type(given).__name__}: return a dict, such as {{"z": z}}, or {{}} for none')
-    n, k = len(market), len(market.symbols)
-    return {_name(owner, name): _array(owner, name, value, n, k) for name, value in given.items()}, frozenset(reads)
+    return {_name(owner, name): _array(owner, name, value, market) for name, value in given.items()}, frozenset(reads)
 
 
 def _name(owner: str, name: object) -> str:
@@ -42,8 +41,15 @@ def _name(owner: str, name: object) -> str:
     return name
 
 
-def _array(owner: str, name: str, value: Any, n: int, k: int) -> Floats:
-    found = np.asarray(value)
+def _array(owner: str, name: str, value: Any, market: Market) -> Floats:
+    n, k = len(market), len(market.symbols)
+    try:
+        found = np.asarray(value)
+    except ValueError:  # rows of different lengths
+        raise BadInput(f"{owner}: {name} is no array of numbers: a feature has a value for each bar") from None
+    index = getattr(value, "index", None)
+    if hasattr(index, "tz") and not _is_of(market, index):
+        raise BadInput(f"{owner}: {name} has another index than the market's bars: reindex it to market.ts")
     if found.dtype.kind not in "fiub":
         found = _as_numbers(owner, name, found)
     if found.ndim == 0:
@@ -56,6 +62,12 @@ def _array(owner: str, name: str, value: Any, n: int, k: int) -> Floats:
     array = np.ascontiguousarray(found.reshape(n) if k == 1 else found, dtype=np.float64).view()
     array.setflags(write=False)  # of the view: the array may be the user's own
     return array
+
+
+def _is_of(market: Market, index: Any) -> bool:
+    """Whether times are those of the bars, in their order."""
+    naive = index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index
+    return len(naive) != len(market) or bool(np.array_equal(naive.as_unit("ns").asi8, market.ts))
 
 
 def _as_numbers(owner: str, name: str, found: npt.NDArray[Any]) -> Floats:

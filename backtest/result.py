@@ -548,7 +548,7 @@ def _refuse_to_overwrite(target: Path) -> None:
 def _format_of(folder: Path) -> object:
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return meta.get("format") if isinstance(meta, dict) else None
 
@@ -625,7 +625,7 @@ def _read_meta(folder: Path) -> Settings:
         raise NotFound(f"{folder}: there is no result (no {META})")
     try:
         meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _damaged(folder, f"{META} is no JSON") from None
     if not isinstance(meta, dict) or meta.get("format") != FORMAT:
         raise NotThisFormat(f"{folder / META} was not written by a result")

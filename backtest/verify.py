@@ -23,7 +23,7 @@ from typing import Any, Literal
 import numpy as np
 
 from backtest import worked_margin, worked_rules
-from backtest.worked import Case, Underdetermined, checked, normal
+from backtest.worked import Case, Underdetermined, checked, normal, sensible
 from data.errors import BadInput
 
 Status = Literal["pass", "fail", "unsupported"]
@@ -106,6 +106,7 @@ def check(case: Case) -> Outcome:
     if kind is None:
         return _outcome(case, {}, None, "unsupported", f"no kind {case.kind!r}; there is: {', '.join(sorted(KINDS))}")
     try:
+        sensible(case)
         with np.errstate(all="ignore"):
             values = kind(case)
     except Underdetermined as lacking:

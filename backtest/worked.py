@@ -81,7 +81,7 @@ class Case:
 
     @property
     def inverse(self) -> bool:
-        return self.contract in ("inverse", "coin", "coin-m", "coinm")
+        return self.contract in COIN
 
     @property
     def read(self) -> Inputs:
@@ -182,6 +182,26 @@ class Inputs:
         if sign > 0 and negative:
             raise Underdetermined(f"its side is long and its size is {signed:g}")
         return sign or (-1 if negative else 1)
+
+
+LINEAR = ("linear", "usdt", "usdc", "usdm", "usd-m", "um")
+COIN = ("inverse", "coin", "coin-m", "coinm", "cm")
+MODE = ("mode", "margin_mode", "margin_type")
+
+
+def sensible(case: Case) -> None:
+    """Refuses what no position has, before anything is made of it."""
+    read = case.read
+    if case.contract not in (*LINEAR, *COIN):
+        raise Underdetermined(f"contract is {case.contract!r}, neither linear nor inverse")
+    mode = read.text(*MODE)
+    if mode and not any(word in mode for word in ("cross", "iso")):
+        raise Underdetermined(f"mode is {mode!r}, neither isolated nor cross")
+    for names, low, high in ((LEVERAGE, 1e-9, math.inf), (MMR, 0.0, 1.0), (MARGIN, 0.0, math.inf)):
+        for name in names:
+            value = read.maybe(name)
+            if value is not None and not low <= value <= high:
+                raise Underdetermined(f"{name} is {value:g}")
 
 
 SIDES = {"long": 1, "buy": 1, "l": 1, "1": 1, "short": -1, "sell": -1, "s": -1, "-1": -1}
@@ -350,6 +370,7 @@ def tiers_of(case: Case, given: Any) -> tuple[Tier, ...]:
     known = [r for r in rates if r is not None]
     if len(known) < len(rates):
         raise Underdetermined("its table of tiers has no maintenance rates")
+    _check_table(floors, caps, known)
     printed = [_of(v, CUM) for v in values]
     cums = [p if p is not None else c for p, c in zip(printed, maintenance_amounts(floors, known), strict=True)]
     return tuple(
@@ -392,8 +413,20 @@ def _rate_or_leverage(value: float) -> str:
     return "max_leverage" if value >= 1.0 else "mmr"
 
 
+APART = 1e-3  # of a floor: venues print 50,000 and 50,001
 FLOOR = ("floor", "min_notional", "notional_floor", "lower", "min", "from", "lower_bound")
 CAP = ("cap", "max_notional", "notional_cap", "upper", "max", "to", "risk_limit", "risk_limit_value", "limit")
+
+
+def _check_table(floors: Sequence[float], caps: Sequence[float], rates: Sequence[float]) -> None:
+    """Brackets that follow each other, with rates that are rates."""
+    for n, (floor, cap, rate) in enumerate(zip(floors, caps, rates, strict=True), start=1):
+        if not 0.0 <= floor < cap:
+            raise Underdetermined(f"bracket {n} of its table goes from {floor:g} to {cap:g}")
+        if n > 1 and abs(floor - caps[n - 2]) > APART * floor:
+            raise Underdetermined(f"bracket {n} of its table begins at {floor:g}, not at {caps[n - 2]:g}")
+        if not 0.0 <= rate <= 1.0 or (n > 1 and rate < rates[n - 2]):
+            raise Underdetermined(f"bracket {n} of its table has a maintenance rate of {rate:g}")
 
 
 def _edges(values: list[dict[str, Any]]) -> tuple[list[float], list[float]]:
@@ -426,6 +459,10 @@ def checked(raw: object, number: int, where: str) -> Case:
     tolerance = raw.get("tolerance", {})
     if not isinstance(tolerance, dict):
         raise BadInput(f'{where}: {name}: write the tolerance as {{"abs": 0.01}} or {{"rel": 1e-6}}')
+    for key, value in tolerance.items():
+        numbers = value.values() if isinstance(value, dict) else [value]
+        if any(isinstance(v, int | float) and not 0.0 <= v < math.inf for v in numbers):
+            raise BadInput(f"{where}: {name}: the tolerance {key} is {value}: write a finite number, 0 or more")
     return Case(
         id=str(name),
         venue=str(raw.get("venue") or "generic").lower(),

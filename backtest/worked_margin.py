@@ -22,6 +22,7 @@ from backtest.worked import (
     MARK,
     MAX_LEVERAGE,
     MMR,
+    MODE,
     OTHER_MAINTENANCE,
     OTHER_UNREALIZED,
     OTHERS,
@@ -102,7 +103,7 @@ def _of_row(table: Table, row: int, ending: str = "") -> Values:
 
 def is_cross(read: Inputs) -> bool:
     """By name, else by what the inputs speak of."""
-    if mode := read.text("mode", "margin_mode", "margin_type"):
+    if mode := read.text(*MODE):
         return "cross" in mode
     return read.has(*OTHERS, *OTHER_MAINTENANCE, *OTHER_UNREALIZED) or (read.has(*WALLET) and not read.has(*MARGIN))
 

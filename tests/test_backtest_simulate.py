@@ -34,6 +34,11 @@ def bars(prices: list[float], **own: list[float]) -> Bars:
     return Bars(H, T0 + np.arange(len(c)) * H, **columns)
 
 
+def rows_of(whole: Bars, rows: list[int]) -> Bars:
+    columns = (getattr(whole, name)[rows] for name in ("open", "high", "low", "close", "volume"))
+    return Bars(whole.interval, whole.ts[rows], *columns)
+
+
 def market(**symbols: list[float]) -> Market:
     names = {"perp": PERP, "other": OTHER, "spot": SPOT}
     data = {names[name]: SymbolData(candles=bars(prices)) for name, prices in symbols.items()}
@@ -178,3 +183,119 @@ def test_progress_goes_to_a_callable_of_the_caller_s() -> None:
     simulate(market(perp=steps(300)), Turn(), progress=seen.append, **EASY)
     assert seen == sorted(seen)
     assert seen[-1] == 300
+
+
+# ---- targets, features, decisions --------------------------------------------------------------------
+
+
+def test_a_target_of_a_missing_bar_is_decided_at_the_next_one() -> None:
+    """Flat from bar 11 on, which is missing: sold after bar 12."""
+    holey = rows_of(bars(steps(48)), [i for i in range(48) if i != 11])
+    made = Market.build("test", {PERP: SymbolData(candles=holey)}, "1h", T0, T0 + 48 * H)
+    result = simulate(made, exposure=np.where(np.arange(48) < 11, 2.0, 0.0), **EASY)
+    assert result.positions[PERP].iloc[12] > 0.0
+    assert (result.positions[PERP].iloc[13:] == 0.0).all()
+
+
+def test_a_constant_target_trades_after_the_warm_up_and_from_the_listing() -> None:
+    late = simulate(market(perp=steps(20)), exposure=1.0, warmup=10, **EASY)
+    assert late.run.fills["bar"].tolist() == [11]
+    listed = rows_of(bars(steps(20, seed=4)), list(range(5, 20)))
+    data = {PERP: SymbolData(candles=bars(steps(20))), OTHER: SymbolData(candles=listed)}
+    both = simulate(Market.build("test", data, "1h", T0, T0 + 20 * H), exposure=0.5, **EASY)
+    assert both.run.fills[["bar", "symbol"]].tolist() == [(1, 0), (6, 1)]
+
+
+def test_a_warm_up_that_leaves_nothing_is_refused() -> None:
+    for given in ({"exposure": 1.0}, {"strategy": Turn}):
+        with pytest.raises(BadInput, match="warm-up of 20 bars leaves none of 20"):
+            simulate(market(perp=steps(20)), warmup=20, **given, **EASY)
+
+
+BUFFER = np.zeros(400)
+
+
+class Reuses(Strategy):
+    """Fills one array again and again."""
+
+    speed: float = 3.0
+
+    def features(self, market: Market) -> dict[str, Any]:
+        BUFFER[:] = np.sin(np.arange(len(market)) / self.speed)
+        return {"wave": BUFFER}
+
+    @staticmethod
+    def decide(wave: float) -> float:
+        return wave
+
+
+def test_sets_whose_features_share_an_array_are_apart() -> None:
+    made, sets = market(perp=steps(400)), [Reuses(speed=3.0), Reuses(speed=20.0)]
+    alone = [simulate(made, one, **EASY).metrics["total_return"] for one in sets]
+    assert measure(made, sets, **EASY)["total_return"].tolist() == pytest.approx(alone, rel=1e-12)
+    assert alone[0] != pytest.approx(alone[1], rel=0.1)
+
+
+def test_a_feature_on_other_times_is_refused() -> None:
+    class Backwards(Turn):
+        def features(self, market: Market) -> dict[str, Any]:
+            times = pd.DatetimeIndex(market.ts.astype("datetime64[ns]"))
+            return {"above": pd.Series(market.close, index=times).iloc[::-1]}
+
+    with pytest.raises(BadInput, match="above has another index than the market's bars"):
+        simulate(market(perp=steps(30)), Backwards, **EASY)
+
+
+def test_plain_decide_divides_by_zero_as_the_compiled_one_does() -> None:
+    class Divides(Turn):
+        @staticmethod
+        def decide(position: float, above: float, size: float) -> float:
+            return size if 1.0 / position > 1.0 else HOLD
+
+    made = market(perp=steps(60))
+    runs = [simulate(made, Divides(trailing_stop=0.9), jit=jit, **EASY).run.fills for jit in (True, False)]
+    assert len(runs[0]) == 1
+    assert runs[0].tobytes() == runs[1].tobytes()
+
+
+def test_distance_to_liquidation_is_that_of_the_finer_bars() -> None:
+    """Coarse marks never fall below 99, the finer ones do: every bar alike, whether something happens in it or not."""
+    n, m, quarter = 6, 24, H // 4
+    coarse = bars([100.0] * n, high=[101.0] * n, low=[99.0] * n)
+    lows = np.where(np.arange(m) % 4 == 2, 92.0, 99.5)
+    flat = np.full(m, 100.0)
+    fine = Bars(quarter, T0 + np.arange(m) * quarter, flat, flat + 0.5, lows, flat, flat)
+    end = T0 + n * H
+    made = Market.build("test", {PERP: SymbolData(candles=coarse)}, "1h", T0, end)
+    finer = Market.build("test", {PERP: SymbolData(candles=fine)}, "15m", T0, end)
+    result = simulate(made, exposure=5.0, detail=finer, account=Account(leverage=10.0), **EASY)
+    distance = result.margin_distance.to_numpy()
+    level = result.run.leg_series["liquidation_price"][1, 0]
+    assert np.isnan(distance[0])
+    np.testing.assert_allclose(distance[1:], (92.0 - level) / 92.0, rtol=1e-12)
+
+
+# ---- what a fingerprint knows --------------------------------------------------------------------------
+
+
+def test_a_fingerprint_changes_with_features_and_with_what_decide_uses() -> None:
+    made = market(perp=steps(60))
+    ids = []
+    for level in (1.0, 2.0):
+        table = np.array([level, 0.0])
+
+        class Wave(Turn):
+            def features(self, market: Market, level: float = level) -> dict[str, Any]:
+                return {"above": np.sin(np.arange(len(market)) * level)}
+
+        def levelled(position: float, above: float, size: float) -> float:
+            return table[0] * size  # noqa: B023 - the array of this round is meant
+
+        Reads = type("Reads", (Turn,), {"decide": staticmethod(levelled)})
+        space: dict[str, Any] = {"Turn": Turn}
+        exec(f"class Typed(Turn):\n    @staticmethod\n    def decide(position):\n        return {level}\n", space)
+        for one in (Wave, Reads, space["Typed"]):
+            first, again = (simulate(made, one, **EASY).fingerprint_id for _ in range(2))
+            assert first == again
+            ids.append(first)
+    assert len(set(ids)) == 6

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 import random
 import re
 import types
@@ -286,6 +287,37 @@ def test_built_in_tables_serve_symbols_that_they_name() -> None:
     assert ours("maintenance_margin", inputs, "maintenance_margin") == pytest.approx(450.0)
     lacking = verify.check(case("maintenance_margin", {**inputs, "symbol": "NEW/USDT:USDT"}, {"maintenance_margin": 1}))
     assert (lacking.status, lacking.reason) == ("unsupported", "its inputs name neither a maintenance rate nor tiers")
+
+
+@pytest.mark.parametrize(
+    ("changed", "contract", "said"),
+    [
+        ({"side": "up"}, "linear", "side is 'up', neither long nor short"),
+        ({"qty": -1.0}, "linear", "its side is long and its size is -1"),
+        ({"entry_price": 0.0}, "linear", "entry_price is 0, which is no price"),
+        ({"leverage": -10.0}, "linear", "leverage is -10"),
+        ({"mmr": -0.1}, "linear", "mmr is -0.1"),
+        ({"margin": -5.0}, "linear", "margin is -5"),
+        ({"mode": "portfolio"}, "linear", "mode is 'portfolio', neither isolated nor cross"),
+        ({}, "quanto", "contract is 'quanto', neither linear nor inverse"),
+        ({"mmr": None, "tiers": [[0, 10, 0.01], [50, 100, 0.02]]}, "linear", "bracket 2 of its table begins at 50"),
+        ({"mmr": None, "tiers": [[0, 10, 0.02], [10, 100, 0.01]]}, "linear", "has a maintenance rate of 0.01"),
+        ({"mmr": None, "tiers": [[0, 10, 0.01], [10, 5, 0.02]]}, "linear", "goes from 10 to 5"),
+    ],
+)
+def test_nonsense_is_said_and_not_computed(changed: dict[str, Any], contract: str, said: str) -> None:
+    inputs = {"side": "long", "qty": 1.0, "entry_price": 100.0, "margin": 10.0, "mmr": 0.01} | changed
+    outcome = verify.check(case("liq_price", inputs, {"liq_price": 91.0}, contract=contract))
+    assert outcome.status == "unsupported"
+    assert said in outcome.reason
+
+
+def test_a_tolerance_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "cases.json"
+    one = {"id": "loose", "kind": "pnl", "inputs": {}, "expected": {"pnl": 1.0}, "tolerance": {"abs": math.inf}}
+    path.write_text(json.dumps({"cases": [one]}))
+    with pytest.raises(BadInput, match="loose: the tolerance abs is inf"):
+        verify.load(path)
 
 
 @given(

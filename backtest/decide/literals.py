@@ -65,6 +65,26 @@ def identity(value: object, known: frozenset[int] = frozenset()) -> str:
     return f"{id(value)}({', '.join(named)})"
 
 
+def content(value: object, known: frozenset[int] = frozenset()) -> str:
+    """What a value from outside is made of: the same in every process."""
+    value = getattr(value, "py_func", value)  # of a compiled function
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
+    if not isinstance(value, types.FunctionType):
+        kind = type(value)
+        return _literal(value) or f"{kind.__module__}.{kind.__qualname__}"
+    if id(value) in known:
+        return value.__name__
+    values, inside = around(value), known | {id(value)}
+    named = [f"{name}={content(values[name], inside)}" for name in sorted(_names_of(value.__code__)) if name in values]
+    return ";".join([_code(value.__code__), repr(value.__defaults__), *named])
+
+
+def _code(code: types.CodeType) -> str:
+    consts = [_code(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    return f"{code.co_code.hex()}{consts}{code.co_names}{code.co_varnames}"
+
+
 def _names_of(code: types.CodeType) -> Names:
     inside = (_names_of(c) for c in code.co_consts if isinstance(c, types.CodeType))
     return frozenset((*code.co_names, *code.co_freevars)).union(*inside)

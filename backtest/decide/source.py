@@ -26,7 +26,7 @@ import numpy as np
 from backtest.decide.answers import answering, guard, may_raise
 from backtest.decide.binding import Binding
 from backtest.decide.check import Place, check
-from backtest.decide.literals import identity
+from backtest.decide.literals import content, identity
 from backtest.decide.names import INNER, NAME, Text
 from backtest.written import found
 
@@ -41,6 +41,7 @@ class Source:
     namespace: Mapping[str, Any]
     spelled: Mapping[str, str]  # names of the text from outside -> what the user wrote
     key: str  # of everything that makes the compiled code what it is
+    content: str  # of everything that makes the decisions what they are: the same in every process
 
     @property
     def cacheable(self) -> bool:
@@ -100,4 +101,7 @@ def _made(text: Text, binding: Binding) -> Source:
     parts = [joined, repr(binding.order), numba.__version__, np.__version__, platform.python_version()]
     parts += [f"{name}={identity(text.originals[name])}" for name in sorted(text.namespace)]
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
-    return Source(joined, binding.arguments, lines, text.namespace, text.spelled, key)
+    made_of = [joined, repr(binding.order)]
+    made_of += [f"{name}={content(text.originals[name])}" for name in sorted(text.namespace)]
+    whole = hashlib.sha256("\0".join(made_of).encode()).hexdigest()
+    return Source(joined, binding.arguments, lines, text.namespace, text.spelled, key, whole)
