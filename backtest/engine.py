@@ -86,21 +86,21 @@ def simulate(
         _check_market(detail, "detail")
     announce()
     terms = _terms(market, venue, account, costs)
-    if strategy is not None:
-        one = _instance(strategy)
-        job = _job(market, [one], several=len(market.symbols) > 1, jit=jit, warmup=warmup)
-        parameters, source = dict(one.parameters), job.source
-    else:
-        targets = _targets(market, exposure)
-        job = _following(market, targets, jit=jit, warmup=warmup)
-        parameters, source = {}, ""
-    prepared, notes = prepare(market, terms.venue, terms.account, terms.costs, detail=detail, adl=adl)
+    one = _instance(strategy) if strategy is not None else None
+    with ThreadPoolExecutor(1) as pool:  # the market is made ready while the strategy says what it sees
+        making = pool.submit(prepare, market, terms.venue, terms.account, terms.costs, detail=detail, adl=adl)
+        if one is not None:
+            job = _job(market, [one], several=len(market.symbols) > 1, jit=jit, warmup=warmup)
+        else:
+            job = _following(market, _targets(market, exposure), jit=jit, warmup=warmup)
+        prepared, notes = making.result()
+    parameters = dict(one.parameters) if one is not None else {}
     stage = run.stage(prepared, market.interval / HOUR, job.delay)
     with _Shown(progress, prepared) as step:
         found, features = _walked(stage, job, market, step)
     band = _band(prepared, market, job) if _is_joint(prepared) else None
     return _labelled(
-        market, terms, prepared, found, [*terms.notes, *notes], parameters, source, features, job, band, detail, adl
+        market, terms, prepared, found, [*terms.notes, *notes], parameters, job.source, features, job, band, detail, adl
     )
 
 

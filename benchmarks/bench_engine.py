@@ -345,7 +345,11 @@ def fresh(code: str, *words: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        env=os.environ | {"PYTHONPATH": path},
+        env={
+            **os.environ,
+            "PYTHONPATH": path,
+            "PYTHONDONTWRITEBYTECODE": "",
+        },  # modules are compiled once, as for anyone
     )
     if done.returncode:
         raise SystemExit(f"a fresh process failed:\n{done.stderr}")

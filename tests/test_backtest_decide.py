@@ -677,7 +677,7 @@ EXPLAINED = {
     "raise KeyError": "raised KeyError (ideas.py:",
     "assert a > 5.0, 'low'": "raised AssertionError: low (ideas.py:LINE: `assert a > 5.0, 'low'`)",
     "return math.sqrt(-a)": "raised ValueError: math domain error (ideas.py:LINE: `return math.sqrt(-a)`)",
-    "return a / (b + 1.0)": "raised ZeroDivisionError: ",
+    "return a / (b + 1.0)": "returned inf",
     "return helped(a)": "raised ValueError: not here (ideas.py:6: `if v > 0.0: raise ValueError('not here')`)",
     "pass": "returned None: every path of decide must return a number or HOLD",
     "if a > 5.0: return 1.0": "returned None: every path",
@@ -687,7 +687,8 @@ EXPLAINED = {
     "return -a * math.inf": "returned -inf",
     "return 3e8 * a": "returned 300000000.0: a target is a multiple of equity",
     "return -HOLD": "returned -1e+300: a target is a multiple of equity",
-    "return (-a) ** 0.5": "complex: every path",
+    "return (-a) ** 0.5": "returned nan",
+    "return a + 1j": "complex: every path",
     "return (a, b)": "returned (1.0, -1.0), tuple: every path",
 }
 

@@ -31,6 +31,9 @@ def explain(binding: Binding, arguments: Mapping[str, float], bar: str, outcome:
 
 
 def _shown(value: Any) -> str:
+    """As the user would have typed it."""
+    if isinstance(value, tuple | list):
+        return repr(type(value)(x.item() if isinstance(x, np.generic) else x for x in value))
     return repr(value.item() if isinstance(value, np.generic) else value)
 
 
@@ -40,10 +43,12 @@ def _reason(binding: Binding, given: Mapping[str, Any], outcome: float) -> str:
             answer: Any = binding.function(*given.values())
     except Exception as error:  # noqa: BLE001 - whatever a user's code raises is the answer
         return _raised(binding, error)
+    if isinstance(answer, np.generic):
+        answer = answer.item()
     if answer is None:
         return f"returned None: {_PATHS}"
     if isinstance(answer, str | complex) or not isinstance(answer, bool | int | float | np.number | np.bool_):
-        return f"returned {answer!r}, {type(answer).__name__}: {_PATHS}"
+        return f"returned {_shown(answer)}, {type(answer).__name__}: {_PATHS}"
     number = float(answer)
     if problem := _problem(number, given):
         return f"returned {problem}"
