@@ -187,7 +187,9 @@ def stretch(
             oldest = after(at, length)
             move = (price - rings[PRICES, late]) ** 2
             if here and rule.stress:
-                move = max(move, math.log(tape.high[i, j] / tape.low[i, j]) ** 2 / RANGE)
+                reach = tape.high[i, j] / tape.low[i, j]
+                if (reach - 1.0) ** 2 > move * RANGE:  # log(reach) is less than that: most bars need none
+                    move = max(move, math.log(reach) ** 2 / RANGE)
             known = Known(
                 known.age + 1.0,
                 close,
