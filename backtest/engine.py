@@ -387,7 +387,7 @@ def _features(
 
 
 def _loop(binding: Binding, source: Any, compile_decide: Any, *, several: bool, trails: bool, jit: bool) -> loop.Loop:
-    if not jit:
+    if not jit or not loop.compiles():
         return loop.loop_of(binding.order, "", several=several, trails=trails, jit=False, decide=_plainly(binding))
     if source.cacheable:
         try:

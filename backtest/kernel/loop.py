@@ -37,6 +37,11 @@ class Loop:
     kept: Any  # what owns the machine code
 
 
+def compiles() -> bool:
+    """Whether numba is at work (NUMBA_DISABLE_JIT)."""
+    return not numba.config.DISABLE_JIT  # type: ignore[attr-defined]
+
+
 def exposure_loop(*, several: bool, jit: bool = True) -> Loop:
     """The loop of those who bring their own numbers: the target is a feature, HOLD where it does not change."""
     text = "def decide(target):\n    return target\n"
@@ -59,7 +64,7 @@ def loop_of(
     ).hexdigest()[:24]
     if decide is None and key in _LOOPS:
         return _LOOPS[key]
-    if not jit or numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    if not jit or not compiles():
         loop = Loop(0, _plain(text, body, decide), None)
     elif decide is None:
         loop = _from_file(key, text, body)
