@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from typing import Literal
 
+from backtest.given import is_number, is_whole
 from data.errors import BadInput, did_you_mean
 
 Mode = Literal["isolated", "cross"]
@@ -55,14 +55,14 @@ class Account:
             _one_of("mode", mode, MODES)
         _one_of("shortfall", self.shortfall, SHORTFALLS)
         _one_of("path", self.path, PATHS)
-        if not _is_number(self.collateral_weight) or not 0.0 <= self.collateral_weight <= 1.0:
+        if not is_number(self.collateral_weight) or not 0.0 <= self.collateral_weight <= 1.0:
             raise BadInput(f"collateral_weight={self.collateral_weight!r}: write a fraction from 0 to 1")
-        if not _is_number(self.cash_rate) or not -1.0 < self.cash_rate < 10.0:
+        if not is_number(self.cash_rate) or not -1.0 < self.cash_rate < 10.0:
             raise BadInput(f"cash_rate={self.cash_rate!r}: write what idle cash earns a year, such as 0.04")
         share = self.participation
-        if share is not None and (not _is_number(share) or not 0.0 < share <= 1.0):
+        if share is not None and (not is_number(share) or not 0.0 < share <= 1.0):
             raise BadInput(f"participation={self.participation!r}: write a fraction of volume above 0, at most 1")
-        if not _is_whole(self.delay) or not 0 <= self.delay <= LONGEST_DELAY:
+        if not is_whole(self.delay) or not 0 <= self.delay <= LONGEST_DELAY:
             raise BadInput(f"delay={self.delay!r}: write a whole number of bars, from 0 to {LONGEST_DELAY:,}")
         if not isinstance(self.pairs, list | tuple) or not all(_is_pair(pair) for pair in self.pairs):
             raise BadInput(f'pairs={self.pairs!r}: write a tuple of pairs, such as (("BTC/USDT", "BTC/USDT:USDT"),)')
@@ -72,16 +72,8 @@ def _is_pair(pair: object) -> bool:
     return isinstance(pair, list | tuple) and len(pair) == 2 and all(isinstance(name, str) for name in pair)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
 def _above(name: str, value: float, low: float) -> None:
-    if not _is_number(value) or not (math.isfinite(value) and value > low):
+    if not is_number(value) or not (math.isfinite(value) and value > low):
         raise BadInput(f"{name}={value!r}: write a number above {low:g}")
 
 

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from numbers import Real
 from typing import Any, Literal
 
 from backtest import calibration as cal
+from backtest.given import is_number
 from backtest.jit import jit
 from data.errors import BadInput, did_you_mean
 
@@ -97,7 +97,7 @@ class Costs:
         _within("depth_share", self.depth_share, 0.0, math.inf, "a part of a day's volume above 0, such as 0.005")
         for name in ("maker", "taker"):
             fee = getattr(self, name)
-            if fee is not None and not (_is_number(fee) and -0.1 < fee < 0.1):
+            if fee is not None and not (is_number(fee) and -0.1 < fee < 0.1):
                 raise BadInput(f"{name}={fee!r}: write a fraction of notional, such as 0.0005 for 5 basis points")
 
     @classmethod
@@ -143,11 +143,7 @@ def _known(numbers: dict[str, Any]) -> dict[str, Any]:
     return numbers
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _within(name: str, value: float, low: float, high: float, hint: str, closed: bool = False) -> None:
     """Above `low` (closed: or equal to it), at most `high`, and finite."""
-    if not (_is_number(value) and math.isfinite(value) and (value >= low if closed else value > low) and value <= high):
+    if not (is_number(value) and math.isfinite(value) and (value >= low if closed else value > low) and value <= high):
         raise BadInput(f"{name}={value!r}: write {hint}")

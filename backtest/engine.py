@@ -26,6 +26,7 @@ import numpy.typing as npt
 from backtest.account import LONGEST_DELAY, PATHS, Account
 from backtest.compiled import announce
 from backtest.costs import Costs
+from backtest.given import stamps
 from backtest.kernel import layout as at
 from backtest.kernel import loop, run
 from backtest.prepare import CONVENTIONS, CROSS, INVERSE, Decisions, Prepared, prepare
@@ -498,17 +499,17 @@ def _check_index(market: Market, index: Any) -> None:
         if list(index) != list(range(len(index))):
             raise BadInput("the index of exposure is no time: give it the market's index, or pass exposure.to_numpy()")
         return
-    naive = index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index
-    stamps = naive.as_unit("ns").asi8
-    if len(stamps) != len(market):
+    found = stamps(index)
+    if len(found) != len(market):
         raise BadInput(
-            f"exposure has {len(stamps):,} bars, the market {len(market):,} of {market.interval_label}: "
+            f"exposure has {len(found):,} bars, the market {len(market):,} of {market.interval_label}: "
             "reindex it to the market's bars"
         )
-    off = np.flatnonzero(stamps != market.ts)
+    off = np.flatnonzero(found != market.ts)
     if len(off):
+        bar = int(off[0])
         raise BadInput(
-            f"exposure is stamped {naive[off[0]]} where the market's bar opens at {_when(market, int(off[0]))}: "
+            f"exposure is stamped {clock.iso(int(found[bar]))} where the market's bar opens at {_when(market, bar)}: "
             "give it the market's index"
         )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from backtest.given import stamps
 from backtest.strategy import BARS, RESERVED, STOPS, Strategy, tracked
 from data.errors import BadInput
 
@@ -66,8 +67,7 @@ def _array(owner: str, name: str, value: Any, market: Market) -> Floats:
 
 def _is_of(market: Market, index: Any) -> bool:
     """Whether times are those of the bars, in their order."""
-    naive = index.tz_convert("UTC").tz_localize(None) if index.tz is not None else index
-    return len(naive) != len(market) or bool(np.array_equal(naive.as_unit("ns").asi8, market.ts))
+    return len(index) != len(market) or bool(np.array_equal(stamps(index), market.ts))
 
 
 def _as_numbers(owner: str, name: str, found: npt.NDArray[Any]) -> Floats:

@@ -5,7 +5,7 @@
 * `save(folder)` writes `run.npz` and `meta.json` into a folder beside the target and renames it, so that there is a
   whole result or none; `Result.load(folder)` gives the same bits back. A result is replaced; anything else is not.
 * `same_as(other)` tells the first difference of two runs: the earliest bar where they part.
-* `fingerprint_of(...)` is what goes in: the data, the strategy's source, venue, account, costs, parameters, versions.
+* `fingerprint` is what went in: hashes of data, strategy and features, venue, account, costs, parameters, versions.
 """
 
 from __future__ import annotations
@@ -394,36 +394,11 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
 
 
-def digest_arrays(arrays: Mapping[str, npt.NDArray[Any]]) -> str:
-    """SHA-256 of arrays: their names, shapes, dtypes and bits."""
-    found = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        found.update(f"{name} {array.dtype.descr} {array.shape}\n".encode())
-        found.update(array.reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
-
-
 @cache
 def versions() -> Mapping[str, str]:
     from importlib.metadata import version
 
     return {name: version(name) for name in ("unwind", "numpy", "numba")}
-
-
-def fingerprint_of(
-    data: Mapping[str, npt.NDArray[Any]], strategy: str, venue: Any, *, account: Any, costs: Any, parameters: Any
-) -> Settings:
-    """What a result was made from. `strategy` is source text; "" for a given exposure, which belongs to the data."""
-    return {
-        "data": digest_arrays(data),
-        "strategy": hashlib.sha256(strategy.encode()).hexdigest() if strategy else "",
-        "venue": digest(venue),
-        "account": plain(account),
-        "costs": plain(costs),
-        "parameters": plain(parameters),
-        "versions": dict(versions()),
-    }
 
 
 def _locked(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import engine_markets as M
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,19 +18,6 @@ from backtest.reference_breach import first_breach, first_joint_breach
 from backtest.reference_parts import Leg, TierRow, Tiers, lots
 from data.errors import BadInput
 
-
-def _support() -> ModuleType:
-    path = Path(__file__).parent / "support" / "engine_markets.py"
-    spec = importlib.util.spec_from_file_location("engine_markets", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-M = _support()
 FLAT = [(0.0, 1e15, 0.005, 125.0, 0.0)]  # half a percent of everything
 STEPS = [(0.0, 5_000.0, 0.01, 100.0, 0.0), (5_000.0, 1e15, 0.02, 50.0, 50.0)]
 NAN = math.nan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -299,3 +300,30 @@ def test_a_fingerprint_changes_with_features_and_with_what_decide_uses() -> None
             assert first == again
             ids.append(first)
     assert len(set(ids)) == 6
+
+
+PERPS = {"perp": steps(60)}
+CHANGES: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "a price": {"market": {"perp": [*steps(59), 100.0]}},
+    "length": {"market": {"perp": steps(61)}},
+    "a symbol's name": {"market": {"other": steps(60)}},
+    "venue": {"venue": replace(VENUE, fees=Fees(0.0, 0.0001, 0.0))},
+    "account": {"account": Account(delay=1)},
+    "costs": {"costs": Costs.none(taker=0.0001)},
+    "parameters": {"strategy": Turn(size=1.5)},
+    "warm-up": {"warmup": 3},
+    "exposure": {"strategy": None, "exposure": 1.0},
+    "other exposure": {"strategy": None, "exposure": 1.5},
+    "deleveraging": {"adl": [("2024-01-01 05:00", PERP, "long", 0.5, None)]},
+}
+
+
+def test_every_input_has_its_own_fingerprint() -> None:
+    ids = {}
+    for name, change in CHANGES.items():
+        given = {"strategy": Turn(), **EASY, **change}
+        made = market(**given.pop("market", PERPS))
+        ids[name] = simulate(made, given.pop("strategy"), **given).fingerprint_id
+    assert len(set(ids.values())) == len(CHANGES), ids
+    assert all(re.fullmatch("[0-9a-f]{12}", one) for one in ids.values())

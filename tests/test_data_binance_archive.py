@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import archive_server as A
 import pytest
 
 from data import clock
@@ -23,18 +22,6 @@ from data.sources.binance_archive import ArchiveTree, ArchiveUrl
 from data.sources.http_tree import HttpTree
 from data.store import Store
 
-
-def _support() -> ModuleType:
-    path = Path(__file__).parent / "support" / "archive_server.py"
-    spec = importlib.util.spec_from_file_location("archive_server", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-A = _support()
 DAY = "2024-03-05"
 T0 = A.day_ms(DAY)
 

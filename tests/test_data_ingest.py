@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import signal
 import subprocess
 import sys
@@ -11,9 +10,9 @@ import time
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import archive_server as A
 import pyarrow as pa
 import pytest
 
@@ -27,19 +26,6 @@ from data.sources.binance_archive import ArchiveTree
 from data.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
-
-
-def _support() -> ModuleType:
-    path = Path(__file__).parent / "support" / "archive_server.py"
-    spec = importlib.util.spec_from_file_location("archive_server", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-A = _support()
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ lines must be targets of the Makefile.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -16,8 +15,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
+import archive_server
 import pandas as pd
 import pytest
 
@@ -83,16 +82,7 @@ def test_changelog_has_this_version() -> None:
     assert f"## {version[1]}" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
 
 
-def _archive_server() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("archive_server", ROOT / "tests/support/archive_server.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-A = _archive_server()
+A = archive_server
 
 
 def _files(folder: Path) -> None:

@@ -8,12 +8,12 @@ events always act inside their bar.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from backtest.given import is_number
 from backtest.prepare import ADL_EVENT, EVENT, FUNDING_EVENT, SPOT, Ints
 from backtest.preparing.bars import frozen, two
 from backtest.preparing.contracts import number_of
@@ -108,10 +108,6 @@ def _deleveraged(market: Market, adl: Adl, notes: list[str]) -> tuple[Rows, Ints
     return np.array([row for _, row in inside], dtype=EVENT), ts
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
 def _event(market: Market, at: int, event: Sequence[Any]) -> tuple[int, tuple[Any, ...]]:
     where = f"adl[{at}]"
     if not isinstance(event, list | tuple) or len(event) not in (4, 5):
@@ -120,9 +116,9 @@ def _event(market: Market, at: int, event: Sequence[Any]) -> tuple[int, tuple[An
     ts, j = clock.moment(when), number_of(market, symbol, where)
     if side not in SIDES:
         raise BadInput(f'{where}: side is {side!r}: say which position was closed, "long" or "short"')
-    if not _is_number(fraction) or not 0.0 < fraction <= 1.0:
+    if not is_number(fraction) or not 0.0 < fraction <= 1.0:
         raise BadInput(f"{where}: fraction is {fraction!r}: it is above 0 and at most 1")
-    if price is not None and not (_is_number(price) and 0.0 < price < np.inf):
+    if price is not None and not (is_number(price) and 0.0 < price < np.inf):
         raise BadInput(f"{where}: price is {price!r}: write a price above zero, or None")
     bar = (ts - market.start) // market.interval
     return ts, (bar, 1, j, ADL_EVENT, -1, SIDES[side] * fraction, np.nan if price is None else price)

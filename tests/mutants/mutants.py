@@ -1018,14 +1018,6 @@ MUTANTS = (
 # ---- running -------------------------------------------------------------------------------------------------------
 
 
-OPEN: dict[str, list[int]] = {
-    "reference": [],
-    "measures": [218, 226],  # no equity at the end of any day
-    "states": [21, 67],  # what `decide` sees of spot
-}
-"""Drawn markets that are left out, by the name of a comparison."""
-
-
 class Broken(Exception):
     """The list or the engine is not what it should be, in one line."""
 
@@ -1047,7 +1039,7 @@ def worker() -> Iterator[tuple[IO[str], IO[str]]]:
             shutil.copytree(ROOT / package, folder / package, ignore=shutil.ignore_patterns("__pycache__"))
         path = os.pathsep.join([name, str(HERE.parent / "support")])
         env = os.environ | {"NUMBA_DISABLE_JIT": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": path}
-        command = [sys.executable, "-P", str(HERE / "detector.py"), name, json.dumps(OPEN)]
+        command = [sys.executable, "-P", str(HERE / "detector.py"), name]
         with subprocess.Popen(
             command, env=env, cwd=name, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
         ) as process:

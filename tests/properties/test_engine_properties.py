@@ -7,17 +7,14 @@ liquidation away, an isolated leg loses its margin and no more, and a number tha
 
 from __future__ import annotations
 
-import importlib.util
 import math
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import fields, replace
 from itertools import pairwise
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import engine_markets as M
 import numpy as np
 import pytest
 from hypothesis import assume, given
@@ -39,18 +36,6 @@ from data.errors import BadInput, UnwindError
 pytestmark = pytest.mark.kernel
 
 
-def _support() -> ModuleType:
-    path = Path(__file__).parents[1] / "support" / "engine_markets.py"
-    spec = importlib.util.spec_from_file_location("engine_markets", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-M = _support()
 Engine = Callable[[Prepared, Decisions], Run]
 NAN, INF = float("nan"), float("inf")
 
@@ -158,7 +143,7 @@ def test_what_is_added_up_in_blocks_is_what_the_rows_say(recipe: Any, bars: int)
     money = np.array([measure.unit == "money" for measure in metrics.MEASURES])
     near = 1e-9 + 1e-9 * prepared.equity * money
     for name, one, two, slack in zip(metrics.NAMES, got, expected.values(), near, strict=True):
-        assert one == pytest.approx(two, rel=1e-8, abs=slack, nan_ok=True), name
+        assert one == pytest.approx(two, rel=1e-9, abs=slack, nan_ok=True), name
 
 
 # ---- mirrors and scales -----------------------------------------------------------------------------

@@ -6,12 +6,9 @@ ruined, and 83 % have orders refused (`tests/support/engine_markets.py` draws th
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
+import engine_markets as M
 import numpy as np
 import pytest
 from hypothesis import given
@@ -27,20 +24,6 @@ from backtest.venue import Fees, Tier, Venue
 from data.market import Market
 
 pytestmark = pytest.mark.kernel
-
-
-def _support() -> ModuleType:
-    path = Path(__file__).parents[1] / "support" / "engine_markets.py"
-    spec = importlib.util.spec_from_file_location("engine_markets", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-M = _support()
 
 
 def agree(recipe: Any) -> None:
