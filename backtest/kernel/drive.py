@@ -1,8 +1,8 @@
 """Bars of one parameter set; parameter sets of one block of bars.
 
-A block is a few hundred or thousand bars whose hot rows and features lie side by side, so that they stay in cache while
-every set walks over them. `walk_set` alternates between the quiet loop of the strategy, called by its address, and
-`slow_bar`.
+A block is a few hundred or thousand bars whose hot rows lie side by side, so that they stay in cache while every set
+walks over them; all else is read where it lies. `walk_blocks` alternates between the quiet loop of the strategy, called
+by its address, and `slow_bar`.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ def write_series(i: int, acc: Floats, leg: Floats, series: Floats, leg_series: F
 
 @jit
 def quiet_distances(acc: Floats, leg: Floats) -> None:
-    """`extremes.note_distances`, where the levels stand."""
+    """How near the marks of a quiet bar come to the levels of liquidation, which stand still."""
     for k in range(len(leg)):
         at, q = leg[k, LIQ_PRICE], leg[k, Q]
         if q > 0.0 and at == at:
@@ -271,8 +271,8 @@ def walk_blocks(
 ) -> int:  # fmt: skip
     """Every set over blocks of `step` bars. What it returns is the status of the first set that stopped early.
 
-    at[s]: the bar that comes next, the boundary that comes next, and whether that bar may be quiet. One function,
-    since a call with this many arrays costs more than a slow bar.
+    at[s]: the bar that comes next, the boundary that comes next, and whether that bar may be quiet. Every array is seen
+    as `Rows` from here on. One function, since a call with so many arguments costs as much as a slow bar.
     """
     symbols, size = legs.shape[2], present.size
     keep = accs[0, KEEP] != 0.0
