@@ -1,0 +1,1 @@
+"""The deleveraging machine: a simulated venue with a crowd of leveraged traders."""
