@@ -1,8 +1,9 @@
 """`jit`: compiled, cached on disk, and never stale.
 
 Numba stamps a cached function with the time of its own file alone, so a change in a function that it calls would go
-unseen. Here the stamp is a hash of every file whose functions and constants the loops use. `jit_alone` is for functions
-that call none of another file: numba's own stamp is enough, and their changes make nobody else stale.
+unseen. Here the stamp is a hash of every file whose functions and constants the loops use: `jit` for the engine's, and
+`stamped(...)` makes the same for another group of files. `jit_alone` is for functions that call none of another file:
+numba's own stamp is enough, and their changes make nobody else stale.
 """
 
 from __future__ import annotations
@@ -24,9 +25,22 @@ OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
 
 def jit(function: F) -> F:
     """Compiled without the GIL and without fastmath; the same bits on every thread."""
+    return _stamped(function, SOURCES)
+
+
+def stamped(*sources: str) -> Callable[[F], F]:
+    """A `jit` for functions that are stale when one of these files of the package has changed."""
+
+    def compile_and_keep(function: F) -> F:
+        return _stamped(function, sources)
+
+    return compile_and_keep
+
+
+def _stamped(function: F, sources: tuple[str, ...]) -> F:
     compiled = numba.njit(**OPTIONS)(function)
     if not numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
-        _keep(compiled)
+        _keep(compiled, sources)
     return cast(F, compiled)
 
 
@@ -44,11 +58,11 @@ def inlined(function: F) -> F:
 
 
 @cache
-def source_hash() -> str:
+def source_hash(sources: tuple[str, ...] = SOURCES) -> str:
     """Of all files whose functions and constants are in the loops."""
     here = Path(__file__).parent
     digest = hashlib.sha256()
-    for pattern in SOURCES:
+    for pattern in sources:
         for path in sorted(here.glob(pattern)):
             if path.name in MADE_NOT_CALLED:
                 continue
@@ -56,14 +70,14 @@ def source_hash() -> str:
     return digest.hexdigest()
 
 
-def _keep(compiled: Any) -> None:
+def _keep(compiled: Any, sources: tuple[str, ...]) -> None:
     from numba.core.caching import FunctionCache, IndexDataCacheFile
 
     class Stamped(FunctionCache):
         def __init__(self, py_func: Callable[..., Any]) -> None:
             super().__init__(py_func)  # type: ignore[no-untyped-call]
             self._cache_file = IndexDataCacheFile(  # type: ignore[no-untyped-call]
-                cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=source_hash()
+                cache_path=self._cache_path, filename_base=self._impl.filename_base, source_stamp=source_hash(sources)
             )
 
     try:

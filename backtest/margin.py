@@ -97,3 +97,23 @@ def liquidation_size(
 def bankruptcy_size(s: float, n_entry: float, balance: float) -> float:
     """The n at which balance + profit = 0; 0 where that cannot be."""
     return max(0.0, n_entry - balance / s)
+
+
+@jit
+def kept_after_reduction(
+    tiers: Floats, first: int, count: int, q: float, n: float, down: int, worthwhile: float
+) -> float:
+    """The size at the cap of the bracket `down` below that of a position of size q; q where there is none so low.
+
+    A reduction that leaves more than `worthwhile` of the position is none: then the bracket below that one.
+    """
+    if count == 0:
+        return q
+    row = tier_of(tiers, first, count, q * n)
+    if row - first < down:
+        return q
+    row -= down
+    while row > first and tiers[row, CAP] / n > worthwhile * q:
+        row -= 1
+    kept = tiers[row, CAP] / n
+    return kept if kept <= worthwhile * q else q

@@ -375,8 +375,24 @@ BITMEX = Venue(
     sources=("bitmex.com/app/liquidation, autoDeleveraging, perpetualContractsGuide",),
 )
 
+# --- the simulated venue -------------------------------------------------------------------------------------------
+
+SIM = Venue(
+    "sim",
+    "linear",
+    Fees(maker=0.0002, taker=0.0005, liquidation=0.005),
+    tiers_as_of="2024-01-01",
+    tiers=brackets(
+        (50e3, 0.004, 125), (250e3, 0.005, 100), (1e6, 0.01, 50), (5e6, 0.02, 25), (20e6, 0.05, 10), (60e6, 0.1, 5),
+        (200e6, 0.25, 2), (math.inf, 0.5, 1),
+    ),
+    adl=Adl(ranking="profit x effective leverage"),
+    assumptions=("no real venue: one table for all coins, and the rules that most venues share",),
+    sources=("made for the simulated market; docs/crowd.md says how it works",),
+)  # fmt: skip
+
 ALL = (
-    BINANCE_USDM, BINANCE_COINM, BINANCE_SPOT, BYBIT_LINEAR, BYBIT_INVERSE, BYBIT_SPOT, OKX, OKX_INVERSE, OKX_SPOT,
+    SIM, BINANCE_USDM, BINANCE_COINM, BINANCE_SPOT, BYBIT_LINEAR, BYBIT_INVERSE, BYBIT_SPOT, OKX, OKX_INVERSE, OKX_SPOT,
     HYPERLIQUID, GATE, DYDX, DERIBIT, BITMEX,
 )  # fmt: skip
 

@@ -67,7 +67,14 @@ from backtest.kernel.layout import (
     Floats,
     Q,
 )
-from backtest.margin import CAP, bankruptcy_size, liquidation_size, maintenance, size_at, tier_of, value_at
+from backtest.margin import (
+    bankruptcy_size,
+    kept_after_reduction,
+    liquidation_size,
+    maintenance,
+    size_at,
+    value_at,
+)
 from backtest.prepare import (
     INVERSE,
     ISOLATED,
@@ -231,18 +238,9 @@ def reduction_of(acc: Floats, leg: Floats, tie: Floats, k: int, bar: int, mark: 
             return 0.0
         kept = q * (1.0 - acc[REDUCTION_FRACTION])
     else:
-        if leg[k, T_COUNT] == 0.0:
-            return 0.0
         down = 1 if how == REDUCE_TIER else 2
-        first = int(leg[k, T_FIRST])
-        row = tier_of(tie, first, int(leg[k, T_COUNT]), q * n)
-        if row - first < down:
-            return 0.0
-        row -= down
-        while row > first and tie[row, CAP] / n > WORTHWHILE * q:
-            row -= 1
-        kept = tie[row, CAP] / n
-        if kept > WORTHWHILE * q:
+        kept = kept_after_reduction(tie, int(leg[k, T_FIRST]), int(leg[k, T_COUNT]), q, n, down, WORTHWHILE)
+        if kept >= q:
             return 0.0
     kept = lots(min(kept, q), leg[k, LOT])
     return q - kept if kept > 0.0 else 0.0

@@ -1,0 +1,297 @@
+"""The clock of the simulated venue: one call runs a number of steps.
+
+A step, in this order:
+
+1. Ticks: the fundamental moves, prices follow, the book refills and thins; whoever is met is forced, in waves.
+2. Orders of guests, then of the crowd.
+3. The makers hand inventory on; premium and pressure decay towards where they rest.
+4. What everybody sees is brought up to date; breakers look at volatility.
+5. The step is recorded; at times a snapshot of all accounts is taken.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backtest.crowd.kernel.book import displayed_depth, exchange, index_price, reprice
+from backtest.crowd.kernel.compile import jit
+from backtest.crowd.kernel.layout import (
+    BASIS,
+    CARRY,
+    CROSS,
+    DEPTH_ASK,
+    DEPTH_BID,
+    EATEN,
+    ENTRY,
+    EVENTS,
+    EXTRA_MARGIN,
+    FORCED,
+    FRAGILE_DOWN,
+    FRAGILE_UP,
+    FREE,
+    FUND_BALANCE,
+    FUNDAMENTAL,
+    I_CLOSE,
+    I_HIGH,
+    I_LOW,
+    I_OPEN,
+    INSURANCE,
+    KIND,
+    LAST,
+    LEVER,
+    LIQ,
+    LONG,
+    M_CLOSE,
+    M_HIGH,
+    M_LOW,
+    M_OPEN,
+    MARGIN,
+    MARK,
+    OI,
+    PAUSE,
+    PEAK_FUND,
+    PREM,
+    PREMIUM,
+    PRESSURE,
+    RECENT,
+    RETAIL,
+    RETAIL_LONG,
+    SHARE_LONG,
+    SHARE_TOP,
+    SHARE_TOP_SIZE,
+    SIGMA,
+    STEP,
+    T_CLOSE,
+    T_HIGH,
+    T_LOW,
+    T_OPEN,
+    THIN,
+    TO_FUNDING,
+    TOP,
+    VARIANCE,
+    Floats,
+    Places,
+    Q,
+    Rules,
+)
+from backtest.crowd.kernel.levels import set_all_levels
+from backtest.crowd.kernel.liquidator import force
+from backtest.crowd.kernel.traders import decide, feel, fill
+
+RETURN, VOLATILITY, NEWS, MOOD_TIDE, SENTIMENT_TIDE = range(5)
+
+
+@jit
+def thin_out(s: Floats, p: Rules, recent: Floats) -> None:
+    """A move of many standard deviations over the last minutes thins the book; then it comes back."""
+    at = int(s[RECENT])
+    now = np.log(s[LAST])
+    span = len(recent) / p.ticks
+    z = abs(now - recent[at]) / np.sqrt(s[VARIANCE] * span)
+    recent[at] = now
+    s[RECENT] = (at + 1) % len(recent)
+    s[THIN] = min(max(s[THIN] * p.thin_decay, (z / p.thin_sigmas) ** 2), p.thin_most)
+    s[EATEN] *= p.refill
+
+
+@jit
+def impact_premium(s: Floats, p: Rules) -> float:
+    """The venue's premium index: how far bid or ask stand off the index."""
+    index = index_price(s)
+    bid, ask = s[LAST] * (1.0 - p.half_spread), s[LAST] * (1.0 + p.half_spread)
+    return float((max(0.0, bid - index) - max(0.0, index - ask)) / index)
+
+
+@jit
+def widen(s: Floats, row: Floats) -> None:
+    index = index_price(s)
+    row[T_LOW], row[T_HIGH] = min(row[T_LOW], s[LAST]), max(row[T_HIGH], s[LAST])
+    row[M_LOW], row[M_HIGH] = min(row[M_LOW], s[MARK]), max(row[M_HIGH], s[MARK])
+    row[I_LOW], row[I_HIGH] = min(row[I_LOW], index), max(row[I_HIGH], index)
+
+
+@jit
+def settle_down(a: Floats, s: Floats, p: Rules, maker: int, arbitrage: int) -> None:
+    """The makers hand on; premium goes to where the dealers' inventory holds it; pressure fades."""
+    part = p.hand_on * a[Q, maker]
+    if part != 0.0:
+        exchange(a, s, arbitrage, maker, part, s[LAST])
+    rest = -p.premium_slope * (a[Q, maker] + a[Q, arbitrage])
+    s[PREMIUM] = rest + (s[PREMIUM] - rest) * p.premium_decay
+    s[PRESSURE] *= p.pressure_decay
+    reprice(s, p)
+
+
+@jit
+def look_at_volatility(s: Floats, p: Rules) -> None:
+    """Breakers: volatility over normal raises margins of new positions, then halts them."""
+    ratio = np.sqrt(s[VARIANCE]) / p.sigma
+    s[EXTRA_MARGIN] = p.breaker_factor if ratio > p.breaker_margin else 1.0
+    s[PAUSE] = p.breaker_steps if ratio > p.breaker_pause else max(0.0, s[PAUSE] - 1.0)
+
+
+@jit
+def weight_of(ratio: float) -> float:
+    """How much a liquidation level counts in the measure of fragility: 1/e at a log distance of 5 %."""
+    near = min(ratio, 1.0 / ratio)
+    near *= near
+    near *= near
+    fourth = near
+    near *= near
+    near *= near
+    return near * fourth
+
+
+@jit
+def snapshot(a: Floats, s: Floats, p: Rules, row: Floats) -> None:
+    """Ratios, leverage, and how much is close to being liquidated, of all accounts."""
+    longs, holders, top_longs, top_holders, top_size, top_long_size = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    money, notional, retail_long, down, up, total = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    mark = s[MARK]
+    for i in range(a.shape[1]):
+        q = a[Q, i]
+        if q == 0.0:
+            continue
+        total += max(q, 0.0)
+        kind = a[KIND, i]
+        if kind != RETAIL and kind != CARRY:
+            continue
+        size = abs(q)
+        holders += 1.0
+        longs += 1.0 if q > 0.0 else 0.0
+        if a[TOP, i] == 1.0:
+            top_holders += 1.0
+            top_longs += 1.0 if q > 0.0 else 0.0
+            top_size += size
+            top_long_size += max(q, 0.0)
+        if kind == RETAIL:
+            retail_long += max(q, 0.0)
+            notional += size * mark
+            money += max(a[MARGIN, i] + q * (mark - a[ENTRY, i]), 0.0)
+        if a[LIQ, i] > 0.0:
+            near = weight_of(a[LIQ, i] / mark) * size
+            if q > 0.0:
+                down += near
+            else:
+                up += near
+    s[LONG] = total
+    row[SHARE_LONG] = longs / holders if holders > 0.0 else np.nan
+    row[SHARE_TOP] = top_longs / top_holders if top_holders > 0.0 else np.nan
+    row[SHARE_TOP_SIZE] = top_long_size / top_size if top_size > 0.0 else np.nan
+    row[RETAIL_LONG] = retail_long
+    row[LEVER] = notional / money if money > 0.0 else np.nan
+    row[FRAGILE_DOWN], row[FRAGILE_UP] = down / max(total, 1e-9), up / max(total, 1e-9)
+
+
+@jit
+def ticks(
+    a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, places: Places, who: Floats,
+    recent: Floats, outside: Floats, events: Floats, row: Floats, rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """A bridge of small moves from the last close to where the step must end; a jump comes at once."""
+    maker, engine = places[0], places[2]
+    noise = outside[VOLATILITY] / np.sqrt(p.ticks)
+    drawn = 0.0
+    for k in range(p.ticks):
+        if k < p.ticks - 1:
+            z = noise * rng.standard_normal()
+            drawn += z
+            s[FUNDAMENTAL] += outside[RETURN] / p.ticks + z
+        else:
+            s[FUNDAMENTAL] += outside[RETURN] / p.ticks - drawn
+        s[BASIS] += (s[PREMIUM] - s[BASIS]) * (1.0 - p.basis_decay)
+        s[FORCED] *= p.thin_decay**4
+        reprice(s, p)
+        thin_out(s, p, recent)
+        widen(s, row)
+        force(a, s, bounds, tiers, p, maker, engine, who, events, row)
+        widen(s, row)
+
+
+@jit
+def run(
+    a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, places: Places, rounds: Floats,
+    who: Floats, recent: Floats, outside: Floats, orders: Floats, to_funding: float, bars: Floats, events: Floats,
+    rng: np.random.Generator,
+) -> int:  # fmt: skip
+    """Steps done: fewer than asked for where the events would not have found room.
+
+    `orders`: coins that each guest trades in the first of them. `to_funding`: the part of the interval that a step is.
+    """
+    maker, arbitrage, _, guests = places
+    room = len(events) - 2 * a.shape[1]
+    for t in range(len(bars)):
+        if s[EVENTS] > room:
+            return t
+        row = bars[t]
+        before = np.log(s[LAST])
+        row[:] = 0.0
+        index = index_price(s)
+        row[T_OPEN], row[T_HIGH], row[T_LOW] = s[LAST], s[LAST], s[LAST]
+        row[M_OPEN], row[M_HIGH], row[M_LOW] = s[MARK], s[MARK], s[MARK]
+        row[I_OPEN], row[I_HIGH], row[I_LOW] = index, index, index
+        if t == 0 and len(orders) > 0:
+            guest_orders(a, s, bounds, tiers, p, maker, guests, orders, who, row)
+        ticks(a, s, bounds, tiers, p, places, who, recent, outside[t], events, row, rng)
+        if p.trades == 1:
+            decide(a, s, bounds, tiers, p, maker, rounds, who, row, rng)
+        settle_down(a, s, p, maker, arbitrage)
+        widen(s, row)
+        feel(s, p, np.log(s[LAST]) - before, outside[t, MOOD_TIDE], outside[t, SENTIMENT_TIDE])
+        look_at_volatility(s, p)
+        s[TO_FUNDING] = max(0.0, s[TO_FUNDING] - to_funding)
+        record(a, s, p, maker, outside[t], row)
+        if int(s[STEP]) % p.snapshot == 0:
+            snapshot(a, s, p, row)
+        else:
+            row[SHARE_LONG] = np.nan
+        s[STEP] += 1.0
+    return len(bars)
+
+
+@jit
+def guest_orders(
+    a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, maker: int, first: int, orders: Floats, who: Floats,
+    row: Floats,
+) -> None:  # fmt: skip
+    """Orders of accounts from outside, before anything else of the step happens."""
+    found, flow = 0, 0.0
+    for g in range(len(orders)):
+        if orders[g] == 0.0:
+            continue
+        i = first + g
+        if a[CROSS, i] == 1.0 and a[Q, i] == 0.0:
+            a[MARGIN, i] += a[FREE, i]
+            a[FREE, i] = 0.0
+        who[found, 0], who[found, 1] = i, orders[g]
+        flow += orders[g]
+        found += 1
+    if found > 0:
+        fill(a, s, bounds, tiers, p, maker, who, found, flow, row)
+
+
+@jit
+def record(a: Floats, s: Floats, p: Rules, maker: int, outside: Floats, row: Floats) -> None:
+    row[T_CLOSE], row[M_CLOSE], row[I_CLOSE] = s[LAST], s[MARK], index_price(s)
+    row[PREM] = impact_premium(s, p)
+    row[OI] = s[LONG]
+    depth = displayed_depth(a, s, p, maker)
+    lean = 0.3 * np.tanh(a[Q, maker] / p.inventory)
+    row[DEPTH_BID], row[DEPTH_ASK] = depth * (1.0 - lean), depth * (1.0 + lean)
+    row[FUND_BALANCE] = s[INSURANCE]
+    row[SIGMA] = outside[VOLATILITY]
+
+
+@jit
+def pay_funding(a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, rate: float, price: float) -> float:
+    """A settlement: longs pay shorts where the rate is positive. What longs paid."""
+    paid = 0.0
+    for i in range(a.shape[1]):
+        q = a[Q, i]
+        if q != 0.0:
+            amount = q * price * rate
+            a[MARGIN, i] -= amount
+            paid += max(amount, 0.0)
+    set_all_levels(a, bounds, tiers, p, s[MARK])
+    s[PEAK_FUND] = s[INSURANCE]
+    return paid

@@ -1,0 +1,309 @@
+"""`Machine`: a simulated venue for one coin that can be run, stopped, copied and run on.
+
+    machine = Machine(World(), seed=7)
+    machine.run(days=30)                  # a history: arrays a step, liquidations, settlements
+    later = machine.copy(seed=3)          # the same state, another future
+    machine.step(orders=[0.5])            # one step, with orders of an account from outside
+
+The clock is in `backtest.crowd.kernel.steps`. Here: what comes from outside (index, tides), funding as the venue
+settles it, and the books that must balance: the money of all accounts, fund and fees is what came in, whatever happens.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from backtest import rules as venue_rules
+from backtest.crowd.kernel import index as outside
+from backtest.crowd.kernel import layout as at
+from backtest.crowd.kernel import steps
+from backtest.crowd.kernel.layout import Floats, Ints
+from backtest.crowd.kernel.levels import set_all_levels
+from backtest.crowd.seeding import seed_accounts
+from backtest.crowd.world import World, kept, rules_of, tiers_of
+from data.errors import BadInput
+
+EVENT_ROOM = 3  # rows for events, in accounts
+RECENT_MINUTES = 5.0
+Settlement = tuple[int, float, float, float]  # step, rate, hours, price
+HOUR_MINUTES = 60.0
+FUND_TARGET = 1.0  # of what it was at the start: fees fill it up to this, a little a day
+FUND_FILL = 0.02
+
+
+@dataclass(frozen=True)
+class History:
+    """What a run recorded. `bars` has a row a step, columns in `backtest.crowd.kernel.layout`."""
+
+    step_minutes: float
+    first: int  # step number of the first row
+    bars: Floats
+    events: Floats
+    settled: Ints  # step numbers
+    rate: Floats
+    hours: Floats
+    price: Floats  # that settlements were paid on
+    news: Floats  # log size of the news of each step
+
+    def column(self, name: int) -> Floats:
+        return self.bars[:, name]
+
+    def __len__(self) -> int:
+        return len(self.bars)
+
+
+class Machine:
+    """One coin on one venue. Same world, same seed: the same bits, on any number of threads."""
+
+    def __init__(
+        self, world: World | None = None, seed: int | Sequence[int] = 7, *, common: int | Sequence[int] | None = None,
+        guests: Sequence[float] = (), warm_days: int = 10,
+    ) -> None:  # fmt: skip
+        """`common`: seed of the market's factor, shared by coins. `guests`: money of accounts from outside.
+
+        `warm_days` pass before anything is recorded: a crowd needs time to gather.
+        """
+        self.world = world or World()
+        if not self.world.venue.tiers_for(self.world.coin.base):
+            raise BadInput(f"{self.world.venue.name} has no maintenance tiers for {self.world.coin.base}")
+        self.rules = rules_of(self.world)
+        self.tiers = tiers_of(self.world)
+        key = list(seed) if isinstance(seed, Sequence) else [seed]
+        shared = [*key, 0] if common is None else (list(common) if isinstance(common, Sequence) else [common])
+        self._own, self._common = np.random.default_rng([*key, 1]), np.random.default_rng(shared)
+        self.accounts, self.places = seed_accounts(self.world, len(guests), self._own)
+        self.accounts[at.FREE, self.places.guests :] = guests
+        self.accounts[at.SIZE, self.places.guests :] = guests
+        self.accounts[at.CROSS, self.places.guests :] = 1.0
+        self.state = self._first_state()
+        self.factors = np.zeros((2, outside.FACTOR_SLOTS))
+        self.tides = self._common.standard_normal(2), self._own.standard_normal(2)
+        self.samples: list[float] = []
+        self._table = 0  # of the dated ones
+        self._make_room()
+        self._due = self._interval_steps()
+        self.tiers_changed()
+        if warm_days:
+            self.state[at.STEP] = -warm_days * 1440.0 / self.world.step_minutes
+            self.run(days=warm_days)
+
+    def _first_state(self) -> Floats:
+        s = np.zeros(at.SLOTS)
+        w = self.world
+        level = math.log(w.coin.price)
+        s[[at.FUNDAMENTAL, at.FAST_LEVEL, at.SLOW_LEVEL]] = level
+        s[[at.MARK, at.LAST]] = w.coin.price
+        s[at.VARIANCE] = w.sigma**2
+        s[at.RATE], s[at.TO_FUNDING], s[at.EXTRA_MARGIN] = venue_rules.INTEREST, 1.0, 1.0
+        s[at.INSURANCE] = w.policy.fund * w.coin.money
+        s[at.PEAK_FUND] = s[at.INSURANCE]
+        s[at.DEPOSITED] = self.accounts[[at.FREE, at.MARGIN]].sum() + s[at.INSURANCE]
+        return s
+
+    def _make_room(self) -> None:
+        n = self.accounts.shape[1]
+        ring = max(1, round(RECENT_MINUTES / self.world.step_minutes * self.world.ticks))
+        self.bounds = np.empty((2, -(-n // at.BLOCK)))
+        self.rounds = np.zeros(3)
+        self.who = np.zeros((n + 16, 3))
+        self.recent = np.full(ring, math.log(self.world.coin.price))
+        self.events = np.zeros((EVENT_ROOM * n + 4_096, at.EVENT_COLUMNS))
+
+    def tiers_changed(self) -> None:
+        """All levels again, after tiers or rules were replaced."""
+        set_all_levels(self.accounts, self.bounds, self.tiers, self.rules, self.state[at.MARK])
+
+    # ---- running ---------------------------------------------------------------------------------
+
+    def run(self, days: float | None = None, *, count: int | None = None, path: Floats | None = None) -> History:
+        """So many days (or steps). `path` (n, 5) replaces what comes from outside: return, volatility, news, tides."""
+        if (days is None) == (count is None):
+            raise BadInput("write days= or count=, one of them")
+        wanted = count if count is not None else round((days or 0.0) * 1440.0 / self.world.step_minutes)
+        if path is not None and len(path) < wanted:
+            raise BadInput(f"path has {len(path)} steps, {wanted} are wanted")
+        first = int(self.state[at.STEP])
+        bars, news = np.empty((wanted, at.COLUMNS)), np.empty(wanted)
+        events: list[Floats] = []
+        settled: list[Settlement] = []
+        done = 0
+        hour = round(HOUR_MINUTES / self.world.step_minutes)
+        while done < wanted:
+            some = min(wanted - done, self._due, hour - int(self.state[at.STEP]) % hour)
+            self._look_up_tiers()
+            given = self._outside(some) if path is None else path[done : done + some]
+            news[done : done + some] = given[:, steps.NEWS]
+            self._walk(given, np.empty(0), bars[done : done + some], events)
+            done += some
+            self._after(some, bars[done - some : done], settled)
+        return self._history(first, bars, events, settled, news)
+
+    def step(self, orders: Sequence[float] = (), path: Floats | None = None) -> History:
+        """One step; `orders`: coins that each guest trades at its start."""
+        self._look_up_tiers()
+        given = self._outside(1) if path is None else path
+        first = int(self.state[at.STEP])
+        bars = np.empty((1, at.COLUMNS))
+        events: list[Floats] = []
+        settled: list[Settlement] = []
+        self._walk(given, np.asarray(orders, dtype=np.float64), bars, events)
+        self._after(1, bars, settled)
+        return self._history(first, bars, events, settled, given[:1, steps.NEWS])
+
+    def _history(
+        self, first: int, bars: Floats, events: list[Floats], settled: list[Settlement], news: Floats
+    ) -> History:
+        rows = np.array(settled, dtype=np.float64).reshape(-1, 4)
+        found = np.concatenate(events) if events else np.empty((0, at.EVENT_COLUMNS))
+        stamps = rows[:, 0].astype(np.int64)
+        return History(self.world.step_minutes, first, bars, found, stamps, rows[:, 1], rows[:, 2], rows[:, 3], news)
+
+    def _look_up_tiers(self) -> None:
+        """A new table of brackets holds for positions that are open, too."""
+        day = self.state[at.STEP] * self.world.step_minutes / 1440.0
+        current = sum(day >= since for since, _ in self.world.tier_changes)
+        if current != self._table:
+            self._table = current
+            self.tiers = tiers_of(self.world, day)
+            self.tiers_changed()
+
+    def _walk(self, given: Floats, orders: Floats, bars: Floats, events: list[Floats]) -> None:
+        at_row = 0
+        while at_row < len(bars):
+            done = steps.run(
+                self.accounts, self.state, self.bounds, self.tiers, self.rules, self.places, self.rounds,
+                self.who, self.recent, given[at_row:], orders, 1.0 / self._interval_steps(), bars[at_row:],
+                self.events, self._own,
+            )  # fmt: skip
+            orders = orders[:0]
+            at_row += done
+            filled = int(self.state[at.EVENTS])
+            if filled > len(self.events):
+                raise RuntimeError("more events in one step than there is room for")
+            if filled:
+                events.append(self.events[:filled].copy())
+                self.state[at.EVENTS] = 0.0
+
+    def _outside(self, count: int) -> Floats:
+        """What comes from outside in the next steps: return, volatility, news, mood, sentiment."""
+        w, minutes = self.world, self.world.step_minutes
+        season = self._season(count)
+        market, own = np.empty((count, 3)), np.empty((count, 3))
+        outside.factor(self.factors[0], season, w.market.rules(minutes), self._common, market)
+        outside.factor(self.factors[1], season, w.own.rules(minutes), self._own, own)
+        out = np.empty((count, 5))
+        beta = w.coin.beta
+        out[:, 0] = beta * market[:, 0] + own[:, 0]
+        out[:, 1] = np.hypot(beta * market[:, 1], own[:, 1])
+        out[:, 2] = beta * market[:, 2] + own[:, 2]
+        for k, hours in enumerate((w.crowd.mood_hours, w.crowd.sentiment_hours)):
+            keep = kept(hours, minutes)
+            waves = np.empty((2, count))
+            self.tides[0][k] = outside.tide(self.tides[0][k], keep, self._common, waves[0])
+            self.tides[1][k] = outside.tide(self.tides[1][k], keep, self._own, waves[1])
+            out[:, 3 + k] = math.sqrt(0.7) * waves[0] + math.sqrt(0.3) * waves[1]
+        return out
+
+    def _season(self, count: int) -> Floats:
+        """Log volatility by the hour of the day (UTC) and the day of the week; step 0 is a Friday midnight."""
+        minutes = (self.state[at.STEP] + np.arange(count)) * self.world.step_minutes
+        day = (minutes // 1440.0) % 7.0
+        busy = 0.18 * np.sin(2.0 * np.pi * (minutes % 1440.0 / 1440.0 - 0.40))
+        return np.asarray(busy - np.where((day == 1.0) | (day == 2.0), 0.25, 0.0) + 0.07)
+
+    # ---- funding and the fund ---------------------------------------------------------------------
+
+    def _interval_hours(self) -> float:
+        day = self.state[at.STEP] * self.world.step_minutes / 1440.0
+        return [hours for since, hours in self.world.funding_hours if day >= since or since == 0.0][-1]
+
+    def _interval_steps(self) -> int:
+        return round(self._interval_hours() * HOUR_MINUTES / self.world.step_minutes)
+
+    def _after(self, count: int, bars: Floats, settled: list[Settlement]) -> None:
+        """The premium sampled; a settlement where it is due."""
+        s = self.state
+        self.samples += bars[:, at.PREM].tolist()
+        self._due -= count
+        hours = self._interval_hours()
+        rate = funding_rate(self.world.venue.name, self.samples, hours, float(self.tiers[0, 2]))
+        s[at.RATE] = rate * 8.0 / hours
+        if self._due > 0:
+            return
+        price = s[at.MARK] if self.world.venue.funding.price == "mark" else bars[-1, at.I_CLOSE]
+        steps.pay_funding(self.accounts, s, self.bounds, self.tiers, self.rules, rate, price)
+        settled.append((int(s[at.STEP]), rate, hours, float(price)))
+        self.samples = []
+        s[at.TO_FUNDING] = 1.0
+        self._due = self._interval_steps()
+        self._fill_fund()
+
+    def _fill_fund(self) -> None:
+        """The venue puts part of its fees into a fund that is below what it began with."""
+        s = self.state
+        lacks = FUND_TARGET * self.world.policy.fund * self.world.coin.money - s[at.INSURANCE]
+        part = min(max(lacks, 0.0), FUND_FILL * max(s[at.FEES], 0.0))
+        s[at.INSURANCE] += part
+        s[at.FEES] -= part
+
+    # ---- looking at it ----------------------------------------------------------------------------
+
+    def equities(self, price: float | None = None) -> Floats:
+        a = self.accounts
+        p = self.state[at.MARK] if price is None else price
+        return np.asarray(a[at.FREE] + a[at.MARGIN] + a[at.Q] * (p - a[at.ENTRY]))
+
+    def imbalance(self) -> float:
+        """All money there is, less all that came in, over what there is: nothing but rounding."""
+        s = self.state
+        there = math.fsum(self.equities()) + s[at.INSURANCE] + s[at.FEES]
+        return float((there - s[at.DEPOSITED]) / abs(s[at.DEPOSITED]))
+
+    def open_interest(self) -> tuple[float, float]:
+        """Coins held long, and short."""
+        q = self.accounts[at.Q]
+        return math.fsum(q[q > 0.0]), -math.fsum(q[q < 0.0])
+
+    def copy(self, seed: int | Sequence[int] | None = None, world: World | None = None) -> Machine:
+        """The same state; with a seed another future, with a world another policy (of the same accounts)."""
+        import copy
+
+        twin = copy.copy(self)
+        for name in ("accounts", "state", "bounds", "rounds", "who", "recent", "events", "factors", "tiers"):
+            setattr(twin, name, getattr(self, name).copy())
+        twin.tides = self.tides[0].copy(), self.tides[1].copy()
+        twin.samples = list(self.samples)
+        twin._own, twin._common = copy.deepcopy(self._own), copy.deepcopy(self._common)
+        if seed is not None:
+            key = list(seed) if isinstance(seed, Sequence) else [seed]
+            twin._own, twin._common = np.random.default_rng([*key, 1]), np.random.default_rng([*key, 0])
+        if world is not None:
+            twin.world, twin.rules, twin.tiers = world, rules_of(world), tiers_of(world)
+            twin.tiers_changed()
+        return twin
+
+
+FUNDING: dict[str, Callable[..., float]] = {
+    "bybit": venue_rules.bybit_funding_rate,
+    "okx": lambda premium, interval_hours, low, high: venue_rules.okx_funding_rate(premium, 0.0, low, high)
+    * interval_hours / 8.0,
+    "hyperliquid": lambda premium, interval_hours, low, high: venue_rules.hyperliquid_funding_rate_8h(premium)
+    * interval_hours / 8.0,
+    "dydx": lambda premium, interval_hours, low, high: venue_rules.dydx_funding_rate(premium) * interval_hours,
+    "deribit": lambda premium, interval_hours, low, high: venue_rules.deribit_funding_rate_8h(premium)
+    * interval_hours / 8.0,
+}  # fmt: skip
+EQUAL_WEIGHTS = ("okx", "hyperliquid", "dydx", "deribit")
+HIGHEST_RATE = 0.02
+
+
+def funding_rate(venue: str, samples: Sequence[float], hours: float, mmr: float) -> float:
+    """The rate of one settlement by the venue's own formula, of the premium sampled since the one before."""
+    cap = max(venue_rules.binance_funding_cap(mmr), 0.003)
+    mean = venue_rules.average_premium(samples, rising_weights=venue not in EQUAL_WEIGHTS and hours > 1.0)
+    rate = FUNDING.get(venue, venue_rules.binance_funding_rate)
+    return rate(mean, interval_hours=hours, low=-cap, high=cap)
