@@ -79,7 +79,7 @@ class Factor:
     """One outside force on the index: the market's, or a coin's own."""
 
     volatility: float = 0.45  # a year
-    slow: float = 0.35  # standard deviation of log volatility, slow part
+    slow: float = 0.32  # standard deviation of log volatility, slow part
     slow_hours: float = 240.0  # half-life
     fast: float = 0.42
     fast_hours: float = 4.0
@@ -161,8 +161,8 @@ class Crowd:
     mood_hours: float = 200.0
     sentiment_hours: float = 60.0
     mood_leverage: float = 0.10
-    mood_entry: float = 0.35
-    trend_entry: float = 0.25
+    mood_entry: float = 0.45
+    trend_entry: float = 0.3
     fast_trend_hours: float = 3.0
     slow_trend_hours: float = 72.0
     fast_patience_hours: float = 4.0

@@ -1,0 +1,220 @@
+"""Is the simulated market a gift? What plain rules would have earned, and how well cascades announce themselves.
+
+    sharpe_of_rules(view)   buy and hold, momentum, funding fade: after fees, spread and funding, of daily returns, a year
+    best_feature(view)      the single feature that tells best whether a cascade comes within a day, and its AUC
+    build_up(view)          rank correlation of a cascade's size with the build-up before it
+
+All work on hours, and decide with what was known at the hour's end. A year or more; less says nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from backtest.crowd.facts import ranks
+from backtest.crowd.kernel import layout as at
+from backtest.crowd.kernel.layout import Floats
+from backtest.crowd.machine import History
+from backtest.crowd.truth import Cascades, cascades, fragility, moving_sum
+
+HOURS_A_DAY, DAYS_A_YEAR = 24, 365
+COST = 0.00055  # taker fee and half a spread, of what is traded
+MONTH = 30 * HOURS_A_DAY
+MOMENTUM_DAYS = (1, 3, 7, 14)
+FADE_FROM = 1.0  # standard deviations of funding over its last month
+
+
+@dataclass(frozen=True)
+class View:
+    """Hours of a history: what everybody could see at their end."""
+
+    close: Floats
+    funding: Floats  # paid by a long of 1 in the hour, a fraction
+    rate_8h: Floats  # last settled
+    open_interest: Floats
+    depth: Floats
+    premium: Floats
+    long_share: Floats
+    liquidated: Floats  # over open interest, in the hour
+    bought: Floats  # part of the taker flow
+    near: Floats  # truth: leverage near the market
+    starts: Floats  # size of cascades that start in the hour, over open interest
+    cascades: Cascades
+
+
+def view_of(history: History) -> View:
+    hour = round(60.0 / history.step_minutes)
+    hours = len(history) // hour
+    bars = history.bars[: hours * hour]
+
+    def last(values: Floats) -> Floats:
+        return values.reshape(hours, hour)[:, -1]
+
+    def total(values: Floats) -> Floats:
+        return np.asarray(values.reshape(hours, hour).sum(axis=1))
+
+    close = last(bars[:, at.T_CLOSE])
+    paid, rate = np.zeros(hours), np.full(hours, np.nan)
+    for step, one, length in zip(history.settled - history.first, history.rate, history.hours, strict=True):
+        at_hour = (int(step) - 1) // hour
+        if at_hour < hours:
+            paid[at_hour] += one
+            rate[at_hour] = one * 8.0 / length
+    share = bars[:, at.SHARE_LONG].reshape(hours, hour)
+    forced = total((bars[:, at.LIQ_LONG] + bars[:, at.LIQ_SHORT]) / (bars[:, at.OI] * bars[:, at.T_CLOSE]))
+    bought, sold = total(bars[:, at.BOUGHT]), total(bars[:, at.SOLD])
+    found = cascades(history)
+    starts = np.zeros(hours)
+    for start, size in zip(found.start, found.size, strict=True):
+        if start // hour < hours:
+            starts[start // hour] += size
+    return View(
+        close, paid, _carried(rate), last(bars[:, at.OI]), last(bars[:, at.DEPTH_BID] + bars[:, at.DEPTH_ASK]),
+        last(bars[:, at.PREM]), np.nanmean(share, axis=1), forced, bought / np.maximum(bought + sold, 1e-9),
+        last(fragility(history)[: hours * hour]), starts, found,
+    )  # fmt: skip
+
+
+def _carried(values: Floats) -> Floats:
+    """The last one known; 0 before the first."""
+    place = np.maximum.accumulate(np.where(np.isfinite(values), np.arange(len(values)), -1))
+    return np.asarray(np.where(place >= 0, values[place], 0.0))
+
+
+# --- rules ----------------------------------------------------------------------------------------------------------
+
+
+def sharpe(exposure: Floats, view: View) -> float:
+    """Net, a year, of daily returns. `exposure` of an hour is held through the next one. NaN: it never moved."""
+    held = np.concatenate(([0.0], exposure[:-1]))
+    moves = np.concatenate(([0.0], np.diff(view.close) / view.close[:-1]))
+    traded = np.abs(np.diff(exposure, prepend=0.0))
+    earned = held * (moves - view.funding) - COST * np.concatenate(([0.0], traded[:-1]))
+    days = len(earned) // HOURS_A_DAY
+    daily = earned[: days * HOURS_A_DAY].reshape(days, HOURS_A_DAY).sum(axis=1)
+    spread = float(daily.std())
+    return float(daily.mean()) / spread * math.sqrt(DAYS_A_YEAR) if spread > 0.0 else math.nan
+
+
+def sharpe_of_rules(view: View) -> dict[str, float]:
+    n = len(view.close)
+    found = {"buy and hold": sharpe(np.ones(n), view)}
+    for days in MOMENTUM_DAYS:
+        found[f"momentum {days}d"] = sharpe(momentum(view, days), view)
+    found["funding fade"] = sharpe(fade(view), view)
+    return found
+
+
+def momentum(view: View, days: int) -> Floats:
+    """Once a day: long after a rise over so many days, short after a fall."""
+    n, back = len(view.close), days * HOURS_A_DAY
+    out = np.zeros(n)
+    for i in range(back, n, HOURS_A_DAY):
+        out[i : i + HOURS_A_DAY] = math.copysign(1.0, view.close[i] / view.close[i - back] - 1.0)
+    return out
+
+
+def fade(view: View) -> Floats:
+    """Against the side that pays unusually much; flat when it no longer does."""
+    z = standardised(view.rate_8h, MONTH)
+    out, held = np.zeros(len(z)), 0.0
+    for i, score in enumerate(z):
+        if abs(score) > FADE_FROM:
+            held = -math.copysign(1.0, score)
+        elif score * held >= 0.0:
+            held = 0.0
+        out[i] = held
+    return out
+
+
+def standardised(x: Floats, n: int) -> Floats:
+    """By mean and deviation of the last n; 0 until there are n, or where nothing moves."""
+    count = np.minimum(np.arange(len(x)) + 1, n)
+    mean = moving_sum(x, n) / count
+    spread = np.sqrt(np.maximum(moving_sum(x * x, n) / count - mean * mean, 0.0))
+    known = (count == n) & (spread > 1e-12)
+    return np.asarray(np.where(known, (x - mean) / np.where(known, spread, 1.0), 0.0))
+
+
+# --- do cascades announce themselves? ------------------------------------------------------------------------------------
+
+
+class Feature(NamedTuple):
+    name: str
+    auc: float  # 0.5: it says nothing; below: the other way round
+
+
+def features(view: View) -> dict[str, Floats]:
+    """What traders look at, each hour."""
+    r = np.concatenate(([0.0], np.diff(np.log(view.close))))
+    found = {
+        "funding": view.rate_8h,
+        "|funding|": np.abs(view.rate_8h),
+        "funding z": standardised(view.rate_8h, MONTH),
+        "premium": view.premium,
+        "long share": view.long_share,
+        "taker flow 24h": moving_sum(view.bought - 0.5, HOURS_A_DAY),
+        "liquidated 24h": moving_sum(view.liquidated, HOURS_A_DAY),
+        "depth": over_usual(view.depth),
+        "open interest / 30d": over_usual(view.open_interest),
+    }
+    for days in (1, 3, 7):
+        back = days * HOURS_A_DAY
+        found[f"volatility {days}d"] = np.sqrt(moving_sum(r * r, back))
+        found[f"return {days}d"] = moving_sum(r, back)
+        found[f"|return| {days}d"] = np.abs(moving_sum(r, back))
+        grown = np.diff(np.log(view.open_interest), prepend=np.log(view.open_interest[0]))
+        found[f"open interest growth {days}d"] = moving_sum(grown, back)
+    return found
+
+
+def over_usual(x: Floats) -> Floats:
+    count = np.minimum(np.arange(len(x)) + 1, MONTH)
+    return np.asarray(x / (moving_sum(x, MONTH) / count))
+
+
+def auc(score: Floats, event: Floats) -> float:
+    """Chance that an hour before an event has the higher score than one that is not. NaN: one kind is missing."""
+    yes = event > 0.0
+    ones, zeros = int(yes.sum()), int((~yes).sum())
+    if ones == 0 or zeros == 0:
+        return math.nan
+    return float((ranks(score)[yes].sum() - ones * (ones - 1) / 2.0) / (ones * zeros))
+
+
+def feature_aucs(view: View, least: float = 0.0) -> list[Feature]:
+    """Best first, whichever way round. Hours of the first month are left out, and those in which one has begun."""
+    big = np.where(view.starts >= least, view.starts, 0.0)
+    ahead = np.concatenate((moving_sum(big[::-1], HOURS_A_DAY)[::-1][1:], [0.0]))
+    use = np.arange(len(big)) >= MONTH
+    use &= big == 0.0
+    use[-HOURS_A_DAY:] = False
+    found = [Feature(name, auc(x[use], ahead[use])) for name, x in features(view).items()]
+    return sorted(found, key=lambda one: -abs(one.auc - 0.5) if one.auc == one.auc else 0.0)
+
+
+def build_up(view: View) -> dict[str, float]:
+    """Rank correlation of a cascade's size (forced notional) with what stood there in the hour before it."""
+    hour = view.cascades.start // 60
+    use = (hour > MONTH) & (hour < len(view.close))
+    before = hour[use] - 1
+    size = view.cascades.size[use] * view.open_interest[before] * view.close[before]
+    usual = over_usual(view.open_interest)
+    return {
+        "open interest / 30d": _correlation(usual[before], size),
+        "leverage near the market": _correlation(view.near[before], size),
+        "leverage near the market, of its size over open interest": _correlation(
+            view.near[before], view.cascades.size[use]
+        ),
+    }
+
+
+def _correlation(x: Floats, y: Floats) -> float:
+    """Spearman's, of few: NaN below ten."""
+    if len(x) < 10:
+        return math.nan
+    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
