@@ -87,7 +87,7 @@ class Factor:
     jump_size: float = 5.0  # in standard deviations of a step
     news: float = 14.0  # a year
     news_size: float = 0.025
-    news_quick: float = 0.6  # part of it that is in the price within minutes
+    news_quick: float = 0.5  # part of it that is in the price within minutes
     news_minutes: float = 3.0  # half-life of the quick part
     news_slow_minutes: float = 30.0
     burst: float = 0.9  # added to log volatility
@@ -146,7 +146,7 @@ class Crowd:
     fund_aggression: float = 1.0  # times 5 to 50, leverage per unit of log mispricing
     fund_limit: float = 5.0  # leverage
     cross_share: float = 0.45
-    stop_share: float = 0.3
+    stop_share: float = 0.33
     leverage: tuple[tuple[float, float], ...] = (
         (1.2, 0.15), (2, 0.25), (3, 0.25), (5, 0.20), (10, 0.12), (20, 0.03),
     )  # fmt: skip
@@ -162,7 +162,7 @@ class Crowd:
     sentiment_hours: float = 60.0
     mood_leverage: float = 0.10
     mood_entry: float = 0.45
-    trend_entry: float = 0.3
+    trend_entry: float = 0.2
     fast_trend_hours: float = 3.0
     slow_trend_hours: float = 72.0
     fast_patience_hours: float = 4.0
@@ -191,15 +191,14 @@ class Book:
 
     half_spread: float = 0.00003
     to_index: float = 0.8
-    permanent: float = 0.5
-    permanent_forced: float = 0.25
+    permanent: float = 0.3  # part of what a flow would move a quiet book that stays
     pressure_hours: float = 0.6  # half-life
     premium_hours: float = 0.15
     premium_slope: float = 0.006  # premium at which dealers are short ten times the quiet depth
     basis_minutes: float = 3.0
     refill_minutes: float = 1.0
     thin_minutes: float = cal.STRESS_HALF_LIFE.value
-    thin_sigmas: float = 10.0  # between the median (12.8) and the worst tenth (6) of calibration.STRESS_SIGMAS
+    thin_sigmas: float = 11.5  # between the median (12.8) and the worst tenth (6) of calibration.STRESS_SIGMAS
     thin_liquidations: float = cal.STRESS_LIQUIDATIONS.value
     thin_most: float = 1.0 / cal.STRESS_DEPTH_FLOOR.value - 1.0
     value_distance: float = 0.06
@@ -209,7 +208,7 @@ class Book:
     engine_rate: float = 0.8
 
     def __post_init__(self) -> None:
-        for name in ("to_index", "permanent", "permanent_forced"):
+        for name in ("to_index", "permanent"):
             _above(f"Book.{name}", getattr(self, name), 0.0, 1.0, closed=True)
         for name in ("pressure_hours", "premium_hours", "value_distance", "inventory", "wave_cap", "engine_rate"):
             _above(f"Book.{name}", getattr(self, name))
@@ -321,7 +320,6 @@ def rules_of(world: World) -> Rules:
         half_spread=b.half_spread,
         to_index=b.to_index,
         permanent=b.permanent,
-        permanent_forced=b.permanent_forced,
         pressure_decay=kept(b.pressure_hours, minutes),
         premium_decay=kept(b.premium_hours, minutes),
         premium_slope=b.premium_slope / (10.0 * w.coin.depth / w.coin.price),

@@ -113,12 +113,13 @@ def fill_price(s: Floats, p: Rules, move: float, buys: bool) -> float:
 
 
 @jit
-def push(s: Floats, p: Rules, move: float, flow: float, permanent: float) -> None:
-    """The price after a flow."""
+def push(s: Floats, p: Rules, move: float, flow: float) -> None:
+    """The price after a flow. What stays of it is in proportion to the flow, so that the way back undoes it."""
     index_part = p.to_index * move
+    stays = p.permanent * 0.01 * flow / p.depth
     s[PREMIUM] += move - index_part
-    s[FUNDAMENTAL] += permanent * index_part
-    s[PRESSURE] += (1.0 - permanent) * index_part
+    s[FUNDAMENTAL] += stays
+    s[PRESSURE] += index_part - stays
     s[EATEN] += EATS * abs(flow)
     reprice(s, p)
 

@@ -129,8 +129,7 @@ class Rules(NamedTuple):
     depth: float  # quote currency within 1 %, one side, in quiet times
     half_spread: float
     to_index: float  # part of a move that arbitrage passes on to the index
-    permanent: float  # part of that which stays, of flow by choice
-    permanent_forced: float
+    permanent: float  # part of what a flow would move a quiet book that stays
     pressure_decay: float  # a step
     premium_decay: float
     premium_slope: float  # premium for each coin that dealers are short

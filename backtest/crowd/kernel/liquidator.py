@@ -318,7 +318,7 @@ def send(
             a[STAKE, i] *= 0.9
         release(a, s, i)
         set_levels(a, bounds, i, tiers, p, s[MARK])
-    push(s, p, move, flow * s[LAST], p.permanent_forced)
+    push(s, p, move, flow * s[LAST])
     row[T_LOW] = min(row[T_LOW], s[LAST])
     row[T_HIGH] = max(row[T_HIGH], s[LAST])
     return float((bought + sold) * s[LAST])

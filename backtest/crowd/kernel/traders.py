@@ -233,7 +233,7 @@ def fill(
             row[BOUGHT] += dq
         else:
             row[SOLD] -= dq
-    push(s, p, move, flow * s[LAST], p.permanent)
+    push(s, p, move, flow * s[LAST])
 
 
 @jit
