@@ -1,7 +1,7 @@
 """Is the simulated market a gift? What plain rules would have earned, and how well cascades announce themselves.
 
-    sharpe_of_rules(view)   buy and hold, momentum, funding fade: after fees, spread and funding, of daily returns, a year
-    best_feature(view)      the single feature that tells best whether a cascade comes within a day, and its AUC
+    sharpe_of_rules(view)   buy and hold, momentum, funding fade: net, of daily returns, a year
+    feature_aucs(view)      how well each feature tells whether a cascade comes within a day, best first
     build_up(view)          rank correlation of a cascade's size with the build-up before it
 
 All work on hours, and decide with what was known at the hour's end. A year or more; less says nothing.
@@ -140,7 +140,7 @@ def standardised(x: Floats, n: int) -> Floats:
     return np.asarray(np.where(known, (x - mean) / np.where(known, spread, 1.0), 0.0))
 
 
-# --- do cascades announce themselves? ------------------------------------------------------------------------------------
+# --- do cascades announce themselves? -----------------------------------------------------------------------------
 
 
 class Feature(NamedTuple):

@@ -74,14 +74,14 @@ class Machine:
         self.tiers = tiers_of(self.world)
         key = list(seed) if isinstance(seed, Sequence) else [seed]
         shared = [*key, 0] if common is None else (list(common) if isinstance(common, Sequence) else [common])
-        self._own, self._common = np.random.default_rng([*key, 1]), np.random.default_rng(shared)
-        self.accounts, self.places = seed_accounts(self.world, len(guests), self._own)
+        self._draw_from(shared, key)
+        self.accounts, self.places = seed_accounts(self.world, len(guests), np.random.default_rng([*key, 2]))
         self.accounts[at.FREE, self.places.guests :] = guests
         self.accounts[at.SIZE, self.places.guests :] = guests
         self.accounts[at.CROSS, self.places.guests :] = 1.0
         self.state = self._first_state()
         self.factors = np.zeros((2, outside.FACTOR_SLOTS))
-        self.tides = self._common.standard_normal(2), self._own.standard_normal(2)
+        self.tides = np.array([rng.standard_normal() for rng in self._waves])
         self.samples: list[float] = []
         self._table = 0  # of the dated ones
         self._make_room()
@@ -90,6 +90,13 @@ class Machine:
         if warm_days:
             self.state[at.STEP] = -warm_days * 1440.0 / self.world.step_minutes
             self.run(days=warm_days)
+
+    def _draw_from(self, common: list[int], own: list[int]) -> None:
+        """A stream for each thing that comes from outside; the crowd's luck is a function of this key and the step."""
+        self._market, *waves = (np.random.default_rng([*common, 0, k]) for k in range(3))
+        self._own, *own_waves = (np.random.default_rng([*own, 1, k]) for k in range(3))
+        self._waves = (*waves, *own_waves)
+        self._key = int(np.random.SeedSequence([*own, 3]).generate_state(1)[0])
 
     def _first_state(self) -> Floats:
         s = np.zeros(at.SLOTS)
@@ -177,7 +184,7 @@ class Machine:
             done = steps.run(
                 self.accounts, self.state, self.bounds, self.tiers, self.rules, self.places, self.rounds,
                 self.who, self.recent, given[at_row:], orders, 1.0 / self._interval_steps(), bars[at_row:],
-                self.events, self._own,
+                self.events, self._key,
             )  # fmt: skip
             orders = orders[:0]
             at_row += done
@@ -193,7 +200,7 @@ class Machine:
         w, minutes = self.world, self.world.step_minutes
         season = self._season(count)
         market, own = np.empty((count, 3)), np.empty((count, 3))
-        outside.factor(self.factors[0], season, w.market.rules(minutes), self._common, market)
+        outside.factor(self.factors[0], season, w.market.rules(minutes), self._market, market)
         outside.factor(self.factors[1], season, w.own.rules(minutes), self._own, own)
         out = np.empty((count, 5))
         beta = w.coin.beta
@@ -203,8 +210,9 @@ class Machine:
         for k, hours in enumerate((w.crowd.mood_hours, w.crowd.sentiment_hours)):
             keep = kept(hours, minutes)
             waves = np.empty((2, count))
-            self.tides[0][k] = outside.tide(self.tides[0][k], keep, self._common, waves[0])
-            self.tides[1][k] = outside.tide(self.tides[1][k], keep, self._own, waves[1])
+            for own_or_common, place in enumerate((k, 2 + k)):
+                rng, wave = self._waves[place], waves[own_or_common]
+                self.tides[place] = outside.tide(float(self.tides[place]), keep, rng, wave)
             out[:, 3 + k] = math.sqrt(0.7) * waves[0] + math.sqrt(0.3) * waves[1]
         return out
 
@@ -230,6 +238,8 @@ class Machine:
         self.samples += bars[:, at.PREM].tolist()
         self._due -= count
         hours = self._interval_hours()
+        if self._due > 0 and int(s[at.STEP]) % round(HOUR_MINUTES / self.world.step_minutes):
+            return
         rate = funding_rate(self.world.venue.name, self.samples, hours, float(self.tiers[0, 2]))
         s[at.RATE] = rate * 8.0 / hours
         if self._due > 0:
@@ -273,14 +283,14 @@ class Machine:
         import copy
 
         twin = copy.copy(self)
-        for name in ("accounts", "state", "bounds", "rounds", "who", "recent", "events", "factors", "tiers"):
+        for name in ("accounts", "state", "bounds", "rounds", "who", "recent", "events", "factors", "tiers", "tides"):
             setattr(twin, name, getattr(self, name).copy())
-        twin.tides = self.tides[0].copy(), self.tides[1].copy()
         twin.samples = list(self.samples)
-        twin._own, twin._common = copy.deepcopy(self._own), copy.deepcopy(self._common)
+        for name in ("_market", "_own", "_waves"):
+            setattr(twin, name, copy.deepcopy(getattr(self, name)))
         if seed is not None:
             key = list(seed) if isinstance(seed, Sequence) else [seed]
-            twin._own, twin._common = np.random.default_rng([*key, 1]), np.random.default_rng([*key, 0])
+            twin._draw_from([*key, 0], key)
         if world is not None:
             twin.world, twin.rules, twin.tiers = world, rules_of(world), tiers_of(world)
             twin.tiers_changed()

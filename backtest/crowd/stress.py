@@ -8,13 +8,14 @@
 1. The state: a machine as it stands; a world, which is run until a crowd has gathered; or a market, from whose open
    interest and prices a crowd is estimated (`backtest.crowd.estimate`).
 2. The venue and its policy, where they are given: of the same accounts, which keep their positions.
-3. The shock moves the fundamental, minute by minute, five minutes in; nothing else comes from outside. Unless `crowd` is
-   "still", the crowd goes on trading: it follows trends, takes fright, funds buy what is cheap.
+3. The shock moves the fundamental, minute by minute, five minutes in; nothing else comes from outside. Unless `crowd`
+   is "still", the crowd goes on trading: it follows trends, takes fright, funds buy what is cheap.
 4. Without feedback, the price is the one before times the shock. What is beyond it is the market's own.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -163,8 +164,8 @@ class Stressed:
         bars = self.history.bars
         names = {
             "price": at.T_CLOSE, "low": at.T_LOW, "high": at.T_HIGH, "mark": at.M_CLOSE, "index": at.I_CLOSE,
-            "open_interest": at.OI, "bid_depth": at.DEPTH_BID, "ask_depth": at.DEPTH_ASK, "longs_liquidated": at.LIQ_LONG,
-            "shorts_liquidated": at.LIQ_SHORT, "stopped": at.STOPPED, "adl": at.ADL, "fund": at.FUND_BALANCE,
+            "open_interest": at.OI, "bid_depth": at.DEPTH_BID, "ask_depth": at.DEPTH_ASK,
+            "longs_liquidated": at.LIQ_LONG, "shorts_liquidated": at.LIQ_SHORT, "stopped": at.STOPPED, "adl": at.ADL, "fund": at.FUND_BALANCE,
             "waves": at.N_WAVES,
         }  # fmt: skip
         frame = pd.DataFrame({name: bars[:, column] for name, column in names.items()})
@@ -216,8 +217,8 @@ class Stressed:
             f"({s['liquidated, part of open interest']:.1%} of open interest) in {s['waves']:,.0f} waves, largest R0 "
             f"{s['R0']:.2f}",
             f"fund {s['fund before'] / 1e6:,.2f} -> {s['fund after'] / 1e6:,.2f} M, at worst "
-            f"{s['fund at worst'] / 1e6:,.2f} M; ADL {s['ADL'] / 1e6:,.2f} M of {s['ADL accounts']:,.0f} accounts; bad debt "
-            f"{s['bad debt'] / 1e6:,.2f} M",
+            f"{s['fund at worst'] / 1e6:,.2f} M; ADL {s['ADL'] / 1e6:,.2f} M of {s['ADL accounts']:,.0f} accounts; "
+            f"bad debt {s['bad debt'] / 1e6:,.2f} M",
         ]
         return "\n".join(lines)
 
@@ -233,7 +234,7 @@ def max_r0(waves: Floats, book: float) -> float:
     outside: what the second wave and later ones trigger is the selling's doing alone.
     """
     worst = math.nan
-    for before, after in zip(waves[:-1], waves[1:], strict=True):
+    for before, after in itertools.pairwise(waves):
         if after[2] == before[2] + 1.0 and before[1] >= SMALLEST_WAVE * book:
             ratio = float(after[0] / before[1])
             worst = ratio if math.isnan(worst) else max(worst, ratio)
@@ -297,10 +298,12 @@ def prepared(
     if not isinstance(state, Machine):
         from backtest.crowd.estimate import estimated_machine
 
-        state = estimated_machine(state, seed=seed, **estimate)
+        machine: Machine = estimated_machine(state, seed=seed, **estimate)
     elif estimate:
         raise BadInput(f"{', '.join(estimate)}: only where the crowd is estimated from a market")
-    return state.copy(world=_changed(state.world, profile, policy, depth))
+    else:
+        machine = state
+    return machine.copy(world=_changed(machine.world, profile, policy, depth))
 
 
 def _changed(world: World, venue: Venue | None, policy: Policy | None, depth: float | None) -> World:

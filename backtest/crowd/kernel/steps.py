@@ -14,6 +14,7 @@ from __future__ import annotations
 import numpy as np
 
 from backtest.crowd.kernel.book import displayed_depth, exchange, index_price, reprice
+from backtest.crowd.kernel.chance import TICK, normal
 from backtest.crowd.kernel.compile import jit
 from backtest.crowd.kernel.layout import (
     BASIS,
@@ -186,7 +187,7 @@ def snapshot(a: Floats, s: Floats, p: Rules, row: Floats) -> None:
 @jit
 def ticks(
     a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, places: Places, who: Floats,
-    recent: Floats, outside: Floats, events: Floats, row: Floats, rng: np.random.Generator,
+    recent: Floats, outside: Floats, events: Floats, row: Floats, key: int,
 ) -> None:  # fmt: skip
     """A bridge of small moves from the last close to where the step must end; a jump comes at once."""
     maker, engine = places[0], places[2]
@@ -194,7 +195,7 @@ def ticks(
     drawn = 0.0
     for k in range(p.ticks):
         if k < p.ticks - 1:
-            z = noise * rng.standard_normal()
+            z = noise * normal(key, int(s[STEP]), TICK, k)
             drawn += z
             s[FUNDAMENTAL] += outside[RETURN] / p.ticks + z
         else:
@@ -212,7 +213,7 @@ def ticks(
 def run(
     a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, places: Places, rounds: Floats,
     who: Floats, recent: Floats, outside: Floats, orders: Floats, to_funding: float, bars: Floats, events: Floats,
-    rng: np.random.Generator,
+    key: int,
 ) -> int:  # fmt: skip
     """Steps done: fewer than asked for where the events would not have found room.
 
@@ -232,9 +233,9 @@ def run(
         row[I_OPEN], row[I_HIGH], row[I_LOW] = index, index, index
         if t == 0 and len(orders) > 0:
             guest_orders(a, s, bounds, tiers, p, maker, guests, orders, who, row)
-        ticks(a, s, bounds, tiers, p, places, who, recent, outside[t], events, row, rng)
+        ticks(a, s, bounds, tiers, p, places, who, recent, outside[t], events, row, key)
         if p.trades == 1:
-            decide(a, s, bounds, tiers, p, maker, rounds, who, row, rng)
+            decide(a, s, bounds, tiers, p, maker, rounds, who, row, key)
         settle_down(a, s, p, maker, arbitrage)
         widen(s, row)
         feel(s, p, np.log(s[LAST]) - before, outside[t, MOOD_TIDE], outside[t, SENTIMENT_TIDE])

@@ -15,6 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from backtest.crowd.kernel.book import displayed_depth, exchange, fill_price, move_of, pay_fee, push, release
+from backtest.crowd.kernel.chance import uniform
 from backtest.crowd.kernel.compile import jit
 from backtest.crowd.kernel.layout import (
     BOUGHT,
@@ -45,6 +46,7 @@ from backtest.crowd.kernel.layout import (
     SLOW_TREND,
     SOLD,
     STAKE,
+    STEP,
     USUAL_STAKE,
     VARIANCE,
     Floats,
@@ -54,6 +56,7 @@ from backtest.crowd.kernel.layout import (
 from backtest.crowd.kernel.levels import equity, set_levels
 from backtest.margin import MAX_LEVERAGE, tier_of
 
+OPENS, SIDE, LEAVES, FEARS, HALF, TAKES = range(6)  # what a random number is for
 USUAL_RATE = 0.0001  # of eight hours: nobody minds it
 
 
@@ -73,15 +76,16 @@ def allowed_leverage(wanted: float, money: float, tiers: Floats, s: Floats) -> f
 
 
 @jit
-def open_order(a: Floats, s: Floats, tiers: Floats, p: Rules, i: int, most: float, rng: np.random.Generator) -> float:
+def open_order(a: Floats, s: Floats, tiers: Floats, p: Rules, i: int, most: float, key: int) -> float:
     """Coins that a flat account of the crowd wants; 0: none."""
     if s[PAUSE] > 0.0:
         return 0.0
     trend = s[FAST_TREND] if i < p.fast else s[SLOW_TREND]
     appetite = p.entry * np.exp(p.mood_entry * s[MOOD] + p.trend_entry * min(abs(trend), 3.0))
-    if rng.random() > appetite:
+    step = int(s[STEP])
+    if uniform(key, step, i, OPENS) > appetite:
         return 0.0
-    side = 1.0 if rng.random() < chance_of_long(a, s, p, i) else -1.0
+    side = 1.0 if uniform(key, step, i, SIDE) < chance_of_long(a, s, p, i) else -1.0
     stake = min(a[STAKE, i], 1.0) * a[FREE, i]
     wanted = max(1.0, a[LEVERAGE, i] * np.exp(p.mood_leverage * s[MOOD]))
     leverage = allowed_leverage(wanted, stake, tiers, s)
@@ -94,15 +98,16 @@ def open_order(a: Floats, s: Floats, tiers: Floats, p: Rules, i: int, most: floa
 
 
 @jit
-def close_order(a: Floats, s: Floats, p: Rules, i: int, waited: float, rng: np.random.Generator) -> float:
+def close_order(a: Floats, s: Floats, p: Rules, i: int, waited: float, key: int) -> float:
     """Coins that an account in a position wants to trade."""
     q = a[Q, i]
-    if rng.random() < 1.0 - np.exp(-waited / a[PATIENCE, i]):
+    step = int(s[STEP])
+    if uniform(key, step, i, LEAVES) < 1.0 - np.exp(-waited / a[PATIENCE, i]):
         return -q
     result = q * (s[LAST] - a[ENTRY, i]) / a[MARGIN, i] if a[MARGIN, i] > 0.0 else -1.0
-    if result < -p.derisk and rng.random() < p.fear:
-        return -q if rng.random() < 0.5 else -0.5 * q
-    if result > p.take_profit and rng.random() < 0.5 * p.fear:
+    if result < -p.derisk and uniform(key, step, i, FEARS) < p.fear:
+        return -q if uniform(key, step, i, HALF) < 0.5 else -0.5 * q
+    if result > p.take_profit and uniform(key, step, i, TAKES) < 0.5 * p.fear:
         return -q
     return 0.0
 
@@ -154,17 +159,15 @@ def renew(a: Floats, s: Floats, p: Rules, i: int) -> None:
 
 
 @jit
-def order_of(
-    a: Floats, s: Floats, tiers: Floats, p: Rules, i: int, waited: float, most: float, rng: np.random.Generator
-) -> float:
+def order_of(a: Floats, s: Floats, tiers: Floats, p: Rules, i: int, waited: float, most: float, key: int) -> float:
     """Nobody by choice sends more at once than `most`, which the book can bear."""
     if a[KIND, i] == CARRY:
         return carry_order(a, s, p, i, most)
     if a[Q, i] == 0.0:
         renew(a, s, p, i)
         a[STAKE, i] += 0.1 * (a[USUAL_STAKE, i] - a[STAKE, i])
-        return open_order(a, s, tiers, p, i, min(most, p.largest), rng)
-    dq = close_order(a, s, p, i, waited, rng)
+        return open_order(a, s, tiers, p, i, min(most, p.largest), key)
+    dq = close_order(a, s, p, i, waited, key)
     return min(max(dq, -most / s[LAST]), most / s[LAST])
 
 
@@ -178,7 +181,7 @@ def looks(start: float, rate: float, size: int) -> tuple[int, int]:
 @jit
 def decide(
     a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, maker: int, rounds: Floats, who: Floats, row: Floats,
-    rng: np.random.Generator,
+    key: int,
 ) -> None:  # fmt: skip
     """All orders of one step. `rounds`: where each group's round stands."""
     found = 0
@@ -197,7 +200,7 @@ def decide(
         waited = size / rates[g]
         for k in range(min(count, size)):
             i = begins[g] + (first + k) % size
-            dq = order_of(a, s, tiers, p, i, waited, most, rng)
+            dq = order_of(a, s, tiers, p, i, waited, most, key)
             if dq != 0.0:
                 who[found, 0], who[found, 1] = i, dq
                 found += 1
