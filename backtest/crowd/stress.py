@@ -165,8 +165,8 @@ class Stressed:
         names = {
             "price": at.T_CLOSE, "low": at.T_LOW, "high": at.T_HIGH, "mark": at.M_CLOSE, "index": at.I_CLOSE,
             "open_interest": at.OI, "bid_depth": at.DEPTH_BID, "ask_depth": at.DEPTH_ASK,
-            "longs_liquidated": at.LIQ_LONG, "shorts_liquidated": at.LIQ_SHORT, "stopped": at.STOPPED, "adl": at.ADL, "fund": at.FUND_BALANCE,
-            "waves": at.N_WAVES,
+            "longs_liquidated": at.LIQ_LONG, "shorts_liquidated": at.LIQ_SHORT, "stopped": at.STOPPED,
+            "adl": at.ADL, "fund": at.FUND_BALANCE, "waves": at.N_WAVES,
         }  # fmt: skip
         frame = pd.DataFrame({name: bars[:, column] for name, column in names.items()})
         frame.insert(1, "without_feedback", self.without_feedback)

@@ -191,8 +191,8 @@ class Book:
 
     half_spread: float = 0.00003
     to_index: float = 0.8
-    permanent: float = 0.3  # part of what a flow would move a quiet book that stays
-    pressure_hours: float = 0.6  # half-life
+    permanent: float = 0.25  # part of what a flow would move a quiet book that stays
+    pressure_hours: float = 0.4  # half-life
     premium_hours: float = 0.15
     premium_slope: float = 0.006  # premium at which dealers are short ten times the quiet depth
     basis_minutes: float = 3.0
