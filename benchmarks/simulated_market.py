@@ -40,7 +40,7 @@ def one(job: tuple[int, int]) -> dict[str, Any]:
         "auc": {f.name: f.auc for f in giveaway.feature_aucs(view)},
         "auc, large": {f.name: f.auc for f in giveaway.feature_aucs(view, BIG)},
         "build-up": giveaway.build_up(view),
-        "cascades": int(len(view.cascades.start)),
+        "cascades": len(view.cascades.start),
         "imbalance": machine.imbalance(),
     }
 

@@ -64,7 +64,7 @@ def wilson(hits: int, runs: int) -> Odds:
     share = hits / runs
     middle = (share + Z * Z / (2.0 * runs)) / (1.0 + Z * Z / runs)
     half = Z * math.sqrt(share * (1.0 - share) / runs + Z * Z / (4.0 * runs * runs)) / (1.0 + Z * Z / runs)
-    return Odds(share, max(0.0, middle - half) if hits else 0.0, min(1.0, middle + half), hits, runs)
+    return Odds(share, middle - half if hits else 0.0, middle + half if hits < runs else 1.0, hits, runs)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -233,15 +232,11 @@ def max_r0(waves: Floats, book: float) -> float:
     Waves below 1 % of the book start nothing that counts. NaN: no wave was larger. Within a tick nothing comes from
     outside: what the second wave and later ones trigger is the selling's doing alone.
     """
-    worst = math.nan
-    for before, after in itertools.pairwise(waves):
-        if after[2] == before[2] + 1.0 and before[1] >= SMALLEST_WAVE * book:
-            ratio = float(after[0] / before[1])
-            worst = ratio if math.isnan(worst) else max(worst, ratio)
-    last_ones = [row for row, after in zip(waves, [*waves[1:], None], strict=True) if after is None or after[2] == 0.0]
-    if math.isnan(worst) and any(row[1] >= SMALLEST_WAVE * book for row in last_ones):
-        return 0.0
-    return worst
+    sent = waves[:, 1]
+    follows = np.append(waves[1:, 2] == waves[:-1, 2] + 1.0, False) if len(waves) else np.empty(0, bool)
+    triggered = np.where(follows, np.append(waves[1:, 0], 0.0), 0.0) if len(waves) else np.empty(0)
+    counts = sent >= SMALLEST_WAVE * book
+    return float((triggered[counts] / sent[counts]).max()) if counts.any() else math.nan
 
 
 def stress(
