@@ -61,7 +61,9 @@ def gift_table(found: list[dict[str, Any]]) -> list[str]:
     lines = ["| what | mean over seeds | standard error |", "|---|---|---|"]
     for name in found[0]["sharpe"]:
         values = np.array([f["sharpe"][name] for f in found])
-        lines.append(f"| Sharpe ratio of {name}, net | {values.mean():+.2f} | {values.std() / len(values) ** 0.5:.2f} |")
+        lines.append(
+            f"| Sharpe ratio of {name}, net | {values.mean():+.2f} | {values.std() / len(values) ** 0.5:.2f} |"
+        )
     for key, words in (("auc", "any cascade"), ("auc, large", f"one of {BIG:.1%} or more")):
         means = {n: float(np.nanmean([f[key].get(n, np.nan) for f in found])) for n in found[0][key]}
         best = sorted(means, key=lambda n: -abs(means[n] - 0.5))[:3]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,3 +284,16 @@ def test_a_stop_is_known_inside_and_others_are_refused() -> None:
 def test_an_account_larger_than_the_market_is_refused() -> None:
     with pytest.raises(BadInput, match="more than half of the open interest"):
         inside(Follow(), SMALL, days=2, warm_days=2, equity=1e9)
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_of_the_docs_run() -> None:
+    text = (Path(__file__).resolve().parents[1] / "docs" / "crowd.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(compile(block, "docs/crowd.md", "exec"), names)
+    assert len(blocks) >= 3
+    assert "odds" in names

@@ -99,7 +99,7 @@ def test_a_trading_rule_is_held_through_the_next_hour_and_pays_for_what_it_trade
     assert giveaway.sharpe(hindsight, view) < 5.0
 
 
-# --- the parts ---------------------------------------------------------------------------------------------------------
+# --- the parts
 
 
 @pytest.mark.parametrize(

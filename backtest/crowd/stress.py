@@ -121,7 +121,7 @@ class Stressed:
     def waves(self) -> Floats:
         """Rows of (newly triggered, sent, number in its tick, step), quote currency."""
         rows = self.history.events[self.history.events[:, at.E_KIND] == at.WAVE_EVENT]
-        return rows[:, [at.E_QUANTITY, at.E_EXTRA, at.E_ACCOUNT, at.E_STEP]].reshape(-1, 4)
+        return np.asarray(rows[:, [at.E_QUANTITY, at.E_EXTRA, at.E_ACCOUNT, at.E_STEP]])
 
     @cached_property
     def _adl(self) -> Floats:
