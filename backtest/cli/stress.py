@@ -27,6 +27,9 @@ class State:
 
     symbol: Annotated[str, Parameter(help="Estimate the crowd of this symbol of the store.")] = ""
     at: Annotated[str, Parameter(help="With --symbol: the moment; without it, the last bar.")] = ""
+    interval: Annotated[str, Parameter(help="With --symbol: bars to read, such as 5m where there are no minutes.")] = (
+        "1m"
+    )
     source: Annotated[str, Parameter(help="With --symbol: the venue whose data it is.")] = ""
     accounts: Annotated[int, Parameter(help="Accounts of the crowd.")] = 20_000
     seed: Annotated[int, Parameter(help="Of the crowd.")] = 7
@@ -137,7 +140,7 @@ def _market(state: State, db: Path) -> Market:
     store = existing(db)
     if store is None:
         raise NotFound(f"there is no store {db}: {HOW_TO_FILL}")
-    return store.market(state.symbol, "1m", venue=state.source or None)
+    return store.market(state.symbol, state.interval, venue=state.source or None)
 
 
 def _start(state: State, market: Market | None, rules: Rules) -> Machine | World:
