@@ -11,13 +11,24 @@ from pathlib import Path
 from typing import Any
 
 NOTICE = "compiling the engine, once per version: about a minute"
+CROWD_NOTICE = "compiling the simulated venue, once per version: about half a minute"
 
 
 def is_compiled() -> bool:
     """Whether a run starts at once: the loop around all others is in memory, or kept on disk for this processor."""
     from backtest.kernel import drive
 
-    outermost: Any = drive.walk_blocks
+    return _is_there(drive.walk_blocks)
+
+
+def crowd_is_compiled() -> bool:
+    """The same of the simulated venue."""
+    from backtest.crowd.kernel import steps
+
+    return _is_there(steps.run)
+
+
+def _is_there(outermost: Any) -> bool:
     if not hasattr(outermost, "overloads"):  # NUMBA_DISABLE_JIT=1: there is nothing to compile
         return True
     return bool(outermost.overloads) or _kept(outermost._cache)
@@ -42,5 +53,16 @@ def _kept(found: Any) -> bool:
 def announce() -> None:
     """Once a process: one line on stderr where a wait is ahead."""
     if not is_compiled():
-        sys.stderr.write(f"{NOTICE}\n")
-        sys.stderr.flush()
+        _warn(NOTICE)
+
+
+@cache
+def announce_crowd() -> None:
+    """The same of the simulated venue."""
+    if not crowd_is_compiled():
+        _warn(CROWD_NOTICE)
+
+
+def _warn(notice: str) -> None:
+    sys.stderr.write(f"{notice}\n")
+    sys.stderr.flush()

@@ -25,9 +25,11 @@ Verb = tuple[str, str, str]  # name, "module:function", the line in the list of 
 
 VERBS: tuple[Verb, ...] = (
     ("demo", "backtest.cli.demo:demo", "See it work: seeded data, no network, no keys."),
+    ("synth", "backtest.cli.synth:synth", "Simulate years of a market, with the truth of what happened."),
     ("status", "backtest.cli.status:status", "What the store holds, and since when."),
     ("schema", "backtest.cli.schema:schema", "Every table and column, with units."),
     ("export", "backtest.cli.export:export", "Write stored data to files."),
+    ("stress", "backtest.cli.stress:stress", "Shock a venue: cascades, insurance fund, deleveraging."),
     ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),
     ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),
     ("lab", "backtest.cli.lab:lab", "Open JupyterLab on the notebooks."),

@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import get_type_hints
 
 import numpy as np
 
@@ -21,16 +22,22 @@ from backtest import rules as venue_rules
 from backtest.crowd.kernel import index as outside
 from backtest.crowd.kernel import layout as at
 from backtest.crowd.kernel import steps
+from backtest.crowd.kernel.census import BLOCK_ROWS
 from backtest.crowd.kernel.layout import Floats, Ints
 from backtest.crowd.kernel.levels import set_all_levels
+from backtest.crowd.kernel.liquidator import MOST_WAVES
 from backtest.crowd.seeding import seed_accounts
-from backtest.crowd.world import World, kept, rules_of, tiers_of
+from backtest.crowd.world import World, counts, kept, rules_of, tiers_of
+from backtest.given import is_number, is_whole
 from data.errors import BadInput
 
-EVENT_ROOM = 3  # rows for events, in accounts
+EVENT_ROOM = 12  # rows for events, in accounts; memory that no event has touched is not taken
+EVENT_ROOM_SPREAD = 60  # where a deleveraging closes a part of everybody
 RECENT_MINUTES = 5.0
 Settlement = tuple[int, float, float, float]  # step, rate, hours, price
 HOUR_MINUTES = 60.0
+RATE_HOURS = 8.0  # that quoted rates are of, and after which the fund's peak is forgotten
+PATH_COLUMNS = 5
 FUND_TARGET = 1.0  # of what it was at the start: fees fill it up to this, a little a day
 FUND_FILL = 0.02
 
@@ -68,9 +75,10 @@ class Machine:
         `warm_days` pass before anything is recorded: a crowd needs time to gather.
         """
         self.world = world or World()
+        _check_given(seed, common, guests, warm_days)
         if not self.world.venue.tiers_for(self.world.coin.base):
             raise BadInput(f"{self.world.venue.name} has no maintenance tiers for {self.world.coin.base}")
-        self.rules = rules_of(self.world)
+        self.rules = _typed(rules_of(self.world))
         self.tiers = tiers_of(self.world)
         key = list(seed) if isinstance(seed, Sequence) else [seed]
         shared = [*key, 0] if common is None else (list(common) if isinstance(common, Sequence) else [common])
@@ -85,11 +93,11 @@ class Machine:
         self.samples: list[float] = []
         self._table = 0  # of the dated ones
         self._make_room()
-        self._due = self._interval_steps()
         self.tiers_changed()
-        if warm_days:
-            self.state[at.STEP] = -warm_days * 1440.0 / self.world.step_minutes
-            self.run(days=warm_days)
+        warm = round(warm_days * 1440.0 / self.world.step_minutes)
+        self.state[at.STEP] = -float(warm)
+        self._begin_interval()
+        self.run(count=warm)
 
     def _draw_from(self, common: list[int], own: list[int]) -> None:
         """A stream for each thing that comes from outside; the crowd's luck is a function of this key and the step."""
@@ -105,7 +113,7 @@ class Machine:
         s[[at.FUNDAMENTAL, at.FAST_LEVEL, at.SLOW_LEVEL]] = level
         s[[at.MARK, at.LAST]] = w.coin.price
         s[at.VARIANCE] = w.sigma**2
-        s[at.RATE], s[at.TO_FUNDING], s[at.EXTRA_MARGIN] = venue_rules.INTEREST, 1.0, 1.0
+        s[at.RATE], s[at.EXTRA_MARGIN] = venue_rules.INTEREST, 1.0
         s[at.INSURANCE] = w.policy.fund * w.coin.money
         s[at.PEAK_FUND] = s[at.INSURANCE]
         s[at.DEPOSITED] = self.accounts[[at.FREE, at.MARGIN]].sum() + s[at.INSURANCE]
@@ -114,11 +122,16 @@ class Machine:
     def _make_room(self) -> None:
         n = self.accounts.shape[1]
         ring = max(1, round(RECENT_MINUTES / self.world.step_minutes * self.world.ticks))
-        self.bounds = np.empty((2, -(-n // at.BLOCK)))
+        self.bounds = np.zeros((BLOCK_ROWS, -(-n // at.BLOCK)))
         self.rounds = np.zeros(3)
         self.who = np.zeros((n + 16, 3))
         self.recent = np.full(ring, math.log(self.world.coin.price))
-        self.events = np.zeros((EVENT_ROOM * n + 4_096, at.EVENT_COLUMNS))
+        self._make_event_room()
+
+    def _make_event_room(self) -> None:
+        w = self.world
+        accounts = (EVENT_ROOM if w.policy.adl == "queue" else EVENT_ROOM_SPREAD) * self.accounts.shape[1]
+        self.events = np.zeros((accounts + MOST_WAVES * w.ticks + 4_096, at.EVENT_COLUMNS))
 
     def tiers_changed(self) -> None:
         """All levels again, after tiers or rules were replaced."""
@@ -128,19 +141,15 @@ class Machine:
 
     def run(self, days: float | None = None, *, count: int | None = None, path: Floats | None = None) -> History:
         """So many days (or steps). `path` (n, 5) replaces what comes from outside: return, volatility, news, tides."""
-        if (days is None) == (count is None):
-            raise BadInput("write days= or count=, one of them")
-        wanted = count if count is not None else round((days or 0.0) * 1440.0 / self.world.step_minutes)
-        if path is not None and len(path) < wanted:
-            raise BadInput(f"path has {len(path)} steps, {wanted} are wanted")
+        wanted = self._steps_wanted(days, count)
+        path = path if path is None else _checked_path(path, wanted)
         first = int(self.state[at.STEP])
         bars, news = np.empty((wanted, at.COLUMNS)), np.empty(wanted)
         events: list[Floats] = []
         settled: list[Settlement] = []
         done = 0
-        hour = round(HOUR_MINUTES / self.world.step_minutes)
         while done < wanted:
-            some = min(wanted - done, self._due, hour - int(self.state[at.STEP]) % hour)
+            some = min(wanted - done, self._due, self._hour - int(self.state[at.STEP]) % self._hour)
             self._look_up_tiers()
             given = self._outside(some) if path is None else path[done : done + some]
             news[done : done + some] = given[:, steps.NEWS]
@@ -150,16 +159,36 @@ class Machine:
         return self._history(first, bars, events, settled, news)
 
     def step(self, orders: Sequence[float] = (), path: Floats | None = None) -> History:
-        """One step; `orders`: coins that each guest trades at its start."""
+        """One step; `orders`: coins that each guest trades at its start. What its money cannot margin is refused."""
+        wanted = self._checked_orders(orders)
+        path = path if path is None else _checked_path(path, 1)
         self._look_up_tiers()
-        given = self._outside(1) if path is None else path
+        given = self._outside(1) if path is None else path[:1]
         first = int(self.state[at.STEP])
         bars = np.empty((1, at.COLUMNS))
         events: list[Floats] = []
         settled: list[Settlement] = []
-        self._walk(given, np.asarray(orders, dtype=np.float64), bars, events)
+        self._walk(given, wanted, bars, events)
         self._after(1, bars, settled)
-        return self._history(first, bars, events, settled, given[:1, steps.NEWS])
+        return self._history(first, bars, events, settled, given[:, steps.NEWS].copy())
+
+    def _steps_wanted(self, days: float | None, count: int | None) -> int:
+        if (days is None) == (count is None):
+            raise BadInput("write days= or count=, one of them")
+        if count is not None:
+            if not (is_whole(count) and count >= 0):
+                raise BadInput(f"count={count!r}: write a whole number of steps, at least 0")
+            return count
+        if days is None or not (is_number(days) and 0.0 <= days < math.inf):
+            raise BadInput(f"days={days!r}: write a number of at least 0")
+        return round(days * 1440.0 / self.world.step_minutes)
+
+    def _checked_orders(self, orders: Sequence[float]) -> Floats:
+        wanted = _floats("orders", orders)
+        guests = self.accounts.shape[1] - self.places.guests
+        if wanted.ndim != 1 or len(wanted) > guests or not np.isfinite(wanted).all():
+            raise BadInput(f"orders={orders!r}: write finite numbers of coins, one for each of the {guests} guests")
+        return wanted
 
     def _history(
         self, first: int, bars: Floats, events: list[Floats], settled: list[Settlement], news: Floats
@@ -183,14 +212,17 @@ class Machine:
         while at_row < len(bars):
             done = steps.run(
                 self.accounts, self.state, self.bounds, self.tiers, self.rules, self.places, self.rounds,
-                self.who, self.recent, given[at_row:], orders, 1.0 / self._interval_steps(), bars[at_row:],
-                self.events, self._key,
+                self.who, self.recent, given[at_row:], orders, self.world.step_minutes / (60.0 * RATE_HOURS),
+                bars[at_row:], self.events, self._key,
             )  # fmt: skip
             orders = orders[:0]
             at_row += done
             filled = int(self.state[at.EVENTS])
             if filled > len(self.events):
-                raise RuntimeError("more events in one step than there is room for")
+                raise RuntimeError(
+                    f"{filled} events in one step, and room for {len(self.events)}: this machine is lost; raise "
+                    "EVENT_ROOM or EVENT_ROOM_SPREAD in backtest.crowd.machine"
+                )
             if filled:
                 events.append(self.events[:filled].copy())
                 self.state[at.EVENTS] = 0.0
@@ -229,27 +261,36 @@ class Machine:
         day = self.state[at.STEP] * self.world.step_minutes / 1440.0
         return [hours for since, hours in self.world.funding_hours if day >= since or since == 0.0][-1]
 
-    def _interval_steps(self) -> int:
-        return round(self._interval_hours() * HOUR_MINUTES / self.world.step_minutes)
+    @property
+    def _hour(self) -> int:
+        """In steps."""
+        return round(HOUR_MINUTES / self.world.step_minutes)
+
+    def _begin_interval(self) -> None:
+        """Up to the next settlement; they are so many hours apart, from midnight on. It ends as it has begun."""
+        self._hours = self._interval_hours()
+        length = round(self._hours * self._hour)
+        self._due = length - int(self.state[at.STEP]) % length
+        self.state[at.TO_FUNDING] = self._due / (RATE_HOURS * self._hour)
 
     def _after(self, count: int, bars: Floats, settled: list[Settlement]) -> None:
-        """The premium sampled; a settlement where it is due."""
-        s = self.state
+        """The premium sampled; every hour another rate is expected, and where it is due a settlement is paid."""
+        s, hours = self.state, self._hours
         self.samples += bars[:, at.PREM].tolist()
         self._due -= count
-        hours = self._interval_hours()
-        if self._due > 0 and int(s[at.STEP]) % round(HOUR_MINUTES / self.world.step_minutes):
+        if int(s[at.STEP]) % self._hour:
             return
         rate = funding_rate(self.world.venue.name, self.samples, hours, float(self.tiers[0, 2]))
-        s[at.RATE] = rate * 8.0 / hours
+        s[at.RATE] = rate * RATE_HOURS / hours
+        if int(s[at.STEP]) % round(RATE_HOURS * self._hour) == 0:
+            s[at.PEAK_FUND] = s[at.INSURANCE]
         if self._due > 0:
             return
         price = s[at.MARK] if self.world.venue.funding.price == "mark" else bars[-1, at.I_CLOSE]
         steps.pay_funding(self.accounts, s, self.bounds, self.tiers, self.rules, rate, price)
         settled.append((int(s[at.STEP]), rate, hours, float(price)))
         self.samples = []
-        s[at.TO_FUNDING] = 1.0
-        self._due = self._interval_steps()
+        self._begin_interval()
         self._fill_fund()
 
     def _fill_fund(self) -> None:
@@ -283,18 +324,76 @@ class Machine:
         import copy
 
         twin = copy.copy(self)
-        for name in ("accounts", "state", "bounds", "rounds", "who", "recent", "events", "factors", "tiers", "tides"):
+        for name in ("accounts", "state", "bounds", "rounds", "who", "recent", "factors", "tiers", "tides"):
             setattr(twin, name, getattr(self, name).copy())
         twin.samples = list(self.samples)
         for name in ("_market", "_own", "_waves"):
             setattr(twin, name, copy.deepcopy(getattr(self, name)))
         if seed is not None:
+            _check_seed("seed", seed)
             key = list(seed) if isinstance(seed, Sequence) else [seed]
             twin._draw_from([*key, 0], key)
         if world is not None:
-            twin.world, twin.rules, twin.tiers = world, rules_of(world), tiers_of(world)
-            twin.tiers_changed()
+            _check_same_accounts(self.world, world)
+            twin.world, twin.rules = world, _typed(rules_of(world))
+            twin._table = -1  # whatever holds today
+            twin._look_up_tiers()
+        twin._make_event_room()
         return twin
+
+
+def _typed(rules: at.Rules) -> at.Rules:
+    """Whole numbers where whole numbers belong and floats elsewhere: another mixture would be compiled anew."""
+    kinds = get_type_hints(at.Rules)
+    return at.Rules._make(kinds[name](x) for name, x in rules._asdict().items())
+
+
+def _check_given(
+    seed: int | Sequence[int], common: int | Sequence[int] | None, guests: Sequence[float], warm_days: float
+) -> None:
+    _check_seed("seed", seed)
+    if common is not None:
+        _check_seed("common", common)
+    if not all(is_number(money) and 0.0 <= money < math.inf for money in guests):
+        raise BadInput(f"guests={guests!r}: write the money of each, numbers of at least 0")
+    if not (is_number(warm_days) and 0.0 <= warm_days < math.inf):
+        raise BadInput(f"warm_days={warm_days!r}: write a number of at least 0")
+
+
+def _check_seed(name: str, seed: int | Sequence[int]) -> None:
+    some = list(seed) if isinstance(seed, Sequence) else [seed]
+    if not some or not all(is_whole(k) and k >= 0 for k in some):
+        raise BadInput(f"{name}={seed!r}: write a whole number of at least 0, or several")
+
+
+def _check_same_accounts(old: World, new: World) -> None:
+    """Accounts, and the clock that rules and ring of prices are made for, stay those of the machine."""
+    for name, before, after in (
+        ("Crowd's accounts", (*counts(old.crowd), old.crowd.funds), (*counts(new.crowd), new.crowd.funds)),
+        ("World.step_minutes", old.step_minutes, new.step_minutes),
+        ("World.ticks", old.ticks, new.ticks),
+    ):
+        if before != after:
+            raise BadInput(f"copy(world=): {name} cannot change, from {before} to {after}; make a new Machine")
+    if not new.venue.tiers_for(new.coin.base):
+        raise BadInput(f"{new.venue.name} has no maintenance tiers for {new.coin.base}")
+
+
+def _floats(name: str, given: Sequence[float] | Floats) -> Floats:
+    try:
+        return np.ascontiguousarray(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise BadInput(f"{name}={given!r}: write numbers") from None
+
+
+def _checked_path(path: Floats, wanted: int) -> Floats:
+    """What replaces the outside: return, volatility, news, mood and sentiment of each step."""
+    found = _floats("path", path)
+    if found.ndim != 2 or found.shape[1] != PATH_COLUMNS or len(found) < wanted:
+        raise BadInput(f"path has the shape {found.shape}; {wanted} steps of {PATH_COLUMNS} columns are wanted")
+    if not np.isfinite(found).all() or (found[:, steps.VOLATILITY] < 0.0).any():
+        raise BadInput("path: write finite numbers, and volatilities (the second column) of at least 0")
+    return found
 
 
 FUNDING: dict[str, Callable[..., float]] = {

@@ -5,7 +5,7 @@ for half an hour less than a tenth of that was. Those that destroyed enough are 
 news shock of at least `NEWS_SIZE` against that side came within the half hour before its worst minute, else endogenous.
 
 Phases of an hour: `unwind` in a cascade and for the hour after it; `recovery` for a day after that; `build-up` when
-leverage near the market is well above its usual level; else `calm`.
+leverage near the market has risen well above its usual level and is not back; else `calm`.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEWS_SIZE = 0.006  # log
 NEWS_MINUTES = 30.0
 CALM, BUILD_UP, UNWIND, RECOVERY = range(4)
 PHASES = ("calm", "build-up", "unwind", "recovery")
-CROWDED = 1.15  # leverage near the market over its usual level
+CROWDED, NO_LONGER = 1.15, 1.05  # leverage near the market over its usual level: a build-up begins, and is over
 
 
 class Cascades(NamedTuple):
@@ -86,7 +86,7 @@ def _of_side(history: History, side: int, forced: Floats, five: int, pause: int)
         later = quiet[np.searchsorted(quiet, begin + 1) :]
         end = int(later[0]) - pause + 1 if len(later) else len(forced)
         end = max(end, int(begin) + 1)
-        after = end + 1
+        after = end + five  # by then the window holds nothing of this one
         size = float(forced[start:end].sum())
         if size >= LEAST:
             out.append(_described(history, side, forced, start, end, size))
@@ -117,7 +117,10 @@ def phases(history: History, found: Cascades) -> Ints:
     hours = len(history) // hour
     near = fragility(history)[: hours * hour].reshape(hours, hour)[:, -1]
     usual = np.array([np.median(near[max(0, i - 30 * 24) : i + 1]) for i in range(hours)])
-    code = np.where(near > CROWDED * usual, BUILD_UP, CALM)
+    code, crowded = np.empty(hours, dtype=np.int64), False
+    for i in range(hours):
+        crowded = near[i] > (NO_LONGER if crowded else CROWDED) * usual[i]
+        code[i] = BUILD_UP if crowded else CALM
     for start, end in zip(found.start, found.end, strict=True):
         first, last = start // hour, (end - 1) // hour + 1
         recovering = slice(last + 1, min(last + 25, hours))

@@ -1,7 +1,8 @@
 """The book and the prices: how deep it is, what a flow does to the price, who takes the other side.
 
 1. Depth (quote currency within 1 %) is thinned as the engine's costs thin it: by moves of many standard deviations and
-   by what was liquidated lately; by the makers' inventory; and by what orders have just eaten, until it refills.
+   by what was liquidated lately, the larger of the two; by the makers' inventory; and by what orders have just eaten,
+   until it refills: nine tenths of what there is at most, and never below half of the thinnest book.
 2. A flow F moves the price by F / depth x 1 %, and is filled at the middle of its own move. Arbitrage passes a part of
    the move on to the index; the rest is premium.
 3. Buyers of value stand behind the displayed book: the further flow has pushed the price from the fundamental, the more
@@ -15,6 +16,7 @@ import numpy as np
 
 from backtest.crowd.kernel.compile import jit
 from backtest.crowd.kernel.layout import (
+    ARBITRAGE,
     BASIS,
     BASIS_MARK,
     EATEN,
@@ -28,6 +30,7 @@ from backtest.crowd.kernel.layout import (
     KIND,
     LAST,
     LONG,
+    MAKER,
     MARGIN,
     MARK,
     PREMIUM,
@@ -43,6 +46,7 @@ from backtest.crowd.kernel.layout import (
 )
 
 LARGEST_MOVE = 0.2  # log, of one flow
+LARGEST_PREMIUM = 1.0  # log, that inventory alone can hold
 EATS = 0.25  # part of a flow that is missing in the book afterwards
 THINNEST = 2.0  # the book never has less than its floor over this
 
@@ -116,7 +120,7 @@ def fill_price(s: Floats, p: Rules, move: float, buys: bool) -> float:
 def push(s: Floats, p: Rules, move: float, flow: float) -> None:
     """The price after a flow. What stays of it is in proportion to the flow, so that the way back undoes it."""
     index_part = p.to_index * move
-    stays = p.permanent * 0.01 * flow / p.depth
+    stays = p.permanent * min(max(0.01 * flow / p.depth, -LARGEST_MOVE), LARGEST_MOVE)
     s[PREMIUM] += move - index_part
     s[FUNDAMENTAL] += stays
     s[PRESSURE] += index_part - stays
@@ -168,10 +172,10 @@ def pay_fee(a: Floats, s: Floats, i: int, fee: float) -> float:
 
 @jit
 def release(a: Floats, s: Floats, i: int) -> None:
-    """A flat account's margin is free money again; what it lacks the fund pays."""
+    """A flat account's margin is free money again; what it lacks the fund pays. Dealers stand with all their money."""
     if a[Q, i] != 0.0:
         return
-    if a[MARGIN, i] < 0.0:
+    if a[MARGIN, i] < 0.0 and a[KIND, i] != MAKER and a[KIND, i] != ARBITRAGE:
         s[INSURANCE] += a[MARGIN, i]
         a[MARGIN, i] = 0.0
     a[FREE, i] += a[MARGIN, i]

@@ -47,8 +47,8 @@ RETAIL, CARRY, FUND, MAKER, ARBITRAGE, ENGINE, GUEST = range(7)
     BASIS,  # its slow average, for the mark
     MARK,
     LAST,  # trade price
-    RATE,  # funding rate expected at the next settlement
-    TO_FUNDING,  # part of the interval that is left
+    RATE,  # funding rate expected at the next settlement, of eight hours
+    TO_FUNDING,  # until the next settlement, in parts of eight hours
     THIN,  # the book is thinned by 1 + this
     FORCED,  # notional forced lately, decaying over minutes
     EATEN,  # part of the book that recent orders took and that is not refilled
@@ -63,7 +63,7 @@ RETAIL, CARRY, FUND, MAKER, ARBITRAGE, ENGINE, GUEST = range(7)
     LONG,  # open interest, coins, summed up trade by trade
     EVENTS,  # rows written
     WAVES,
-    PEAK_FUND,  # highest insurance fund lately
+    PEAK_FUND,  # highest insurance fund of these eight hours
     BAD_DEBT,  # losses that neither margin nor fund could pay
     ADL_ACTIVE,
     PAUSE,  # steps for which trading of new positions is halted
@@ -90,7 +90,8 @@ E_STEP, E_KIND, E_ACCOUNT, E_QUANTITY, E_PRICE, E_MARK, E_BANKRUPT, E_EXTRA = ra
 EVENT_COLUMNS = 8
 LIQUIDATION_EVENT, ADL_EVENT, WAVE_EVENT = range(3)  # of a wave: newly triggered, its number, flow sent
 
-BLOCK = 256  # accounts that share one highest and one lowest level
+BLOCK = 256  # accounts that share one highest and one lowest level, and sums of the snapshot
+STALE = 2  # row of the blocks' table, behind those two: not 0 where the sums behind it are to be taken anew
 
 MEDIAN_MARK, BASIS_MARK, INDEX_MARK = range(3)
 REDUCE_NONE, REDUCE_TIER, REDUCE_TWO_TIERS, REDUCE_FRACTION = range(4)

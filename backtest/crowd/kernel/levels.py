@@ -20,6 +20,7 @@ from backtest.crowd.kernel.layout import (
     LIQ,
     MAKER,
     MARGIN,
+    STALE,
     STOP,
     STOP_DISTANCE,
     UP,
@@ -27,7 +28,7 @@ from backtest.crowd.kernel.layout import (
     Q,
     Rules,
 )
-from backtest.margin import liquidation_size, maintenance
+from backtest.margin import CAP, CAP_REACHED, CUM, liquidation_size, maintenance, tier_of
 
 
 @jit
@@ -48,17 +49,35 @@ def breached(a: Floats, i: int, tiers: Floats, p: Rules, mark: float) -> bool:
 
 
 @jit
+def outgrown(a: Floats, i: int, tiers: Floats, p: Rules, mark: float) -> float:
+    """The mark at which a long that gains value is in breach, for a dearer bracket holds for all of it; inf: none.
+
+    Only where the rate of the whole position jumps at a boundary (OKX): such a table has no maintenance amounts.
+    """
+    last = len(tiers) - 1
+    if last < 1 or tiers[last, CUM] != 0.0:
+        return np.inf
+    q = a[Q, i]
+    for row in range(tier_of(tiers, 0, last + 1, q * mark), last):
+        above = tiers[row, CAP] * (1.0 + 2.0 * (CAP_REACHED - 1.0)) / q
+        if breached(a, i, tiers, p, above):
+            return above
+    return np.inf
+
+
+@jit
 def set_levels(a: Floats, bounds: Floats, i: int, tiers: Floats, p: Rules, mark: float) -> None:
     """After anything has happened to the position or its margin."""
     q = a[Q, i]
     kind = a[KIND, i]
     a[LIQ, i], a[STOP, i], a[DOWN, i], a[UP, i] = np.nan, np.nan, 0.0, np.inf
+    block = i // BLOCK
+    bounds[STALE, block] = 1.0
     if q == 0.0 or kind in (MAKER, ARBITRAGE, ENGINE):
         return
     liq = liquidation_size(q, a[ENTRY, i], a[MARGIN, i], tiers, 0, len(tiers), p.closing_fee, mark)
     a[LIQ, i] = liq
     distance = a[STOP_DISTANCE, i]
-    block = i // BLOCK
     if q > 0.0:
         down = liq
         if distance > 0.0:
@@ -66,6 +85,8 @@ def set_levels(a: Floats, bounds: Floats, i: int, tiers: Floats, p: Rules, mark:
             down = max(down, a[STOP, i])
         a[DOWN, i] = down
         bounds[0, block] = max(bounds[0, block], down)
+        a[UP, i] = outgrown(a, i, tiers, p, mark)
+        bounds[1, block] = min(bounds[1, block], a[UP, i])
     else:
         up = liq
         if distance > 0.0:

@@ -2,13 +2,18 @@
 
 One wave:
 
-1. Accounts whose stop is met, or whose balance is no more than maintenance at the mark, are collected.
+1. Accounts whose balance is no more than maintenance at the mark, or whose stop is met at the trade price, are
+   collected in the order of their numbers. Orders for the book until they are `wave_cap` of its depth: the one that
+   reaches it still goes, the others wait for the next wave.
 2. A reduction first, where the venue has one: a part goes to the book as a market order. Else the whole position: to
    the book, and the account keeps what is left (market), or to the venue, which takes it over at its bankruptcy price
-   with the margin that is left (takeover, or a balance below the backstop).
-3. The venue sells what it took over, as fast as the book allows. What it makes or loses is the insurance fund's.
-4. All orders of a wave are one flow: filled at one price for buyers and one for sellers, and the price moves.
-5. Where fund and takings cannot pay what the taken positions would lose, they are closed against winners: ADL.
+   with the margin that is left (takeover; anywhere a balance below the backstop or below zero). The book is not needed
+   for that.
+3. Where the fund with what the venue holds is worth nothing at the mark, or has fallen too far from its peak, all that
+   the venue holds is closed against winners: ADL.
+4. The venue sells what it still holds: at most `wave_cap` of the depth in a wave, and `engine_rate` of it in a tick.
+   What it makes or loses is the insurance fund's.
+5. All orders of a wave are one flow: filled at one price for buyers and one for sellers, and the price moves.
 """
 
 from __future__ import annotations
@@ -219,6 +224,15 @@ def deleverage(
 
 
 @jit
+def trim(a: Floats, who: Floats, found: int) -> None:
+    """Orders of accounts that were deleveraged in this very wave: never more than what is left of the position."""
+    for k in range(found):
+        q = a[Q, int(who[k, 0])]
+        if who[k, 2] != TAKEN and abs(who[k, 1]) > abs(q):
+            who[k, 1] = -q
+
+
+@jit
 def settle_engine(a: Floats, s: Floats, engine: int) -> None:
     """What the venue made or lost is the fund's."""
     s[INSURANCE] += a[MARGIN, engine]
@@ -254,15 +268,20 @@ def force(
         for k in range(found):
             if who[k, 2] == TAKEN:
                 take_over(a, s, bounds, tiers, p, int(who[k, 0]), engine, events, row)
+        met = False
         if must_deleverage(a, s, p, engine):
             s[ADL_ACTIVE] = 1.0
             deleverage(a, s, bounds, tiers, p, engine, events, row)
+            trim(a, who, found)
+            met = a[Q, engine] == 0.0
         engine_dq = 0.0
         if a[Q, engine] != 0.0 and to_sell > 0.0:
             coins = min(abs(a[Q, engine]), min(budget, to_sell / s[LAST]))
             engine_dq = -coins if a[Q, engine] > 0.0 else coins
             to_sell -= coins * s[LAST]
         if found == 0 and abs(engine_dq) <= NOTHING * s[LONG]:
+            if met:  # what winners lost may leave one of them in breach
+                continue
             break
         sent = send(a, s, bounds, tiers, p, maker, engine, who, found, engine_dq, events, row)
         row[N_WAVES] += 1.0
@@ -296,7 +315,7 @@ def send(
     if engine_dq != 0.0:
         exchange(a, s, engine, maker, engine_dq, to_buyers if engine_dq > 0.0 else to_sellers)
     for k in range(found):
-        if who[k, 2] == TAKEN:
+        if who[k, 2] == TAKEN or who[k, 1] == 0.0:
             continue
         i, dq, how = int(who[k, 0]), who[k, 1], who[k, 2]
         q = a[Q, i]

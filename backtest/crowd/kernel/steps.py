@@ -13,22 +13,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from backtest.crowd.kernel.book import displayed_depth, exchange, index_price, reprice
+from backtest.crowd.kernel.book import LARGEST_PREMIUM, displayed_depth, exchange, index_price, reprice
+from backtest.crowd.kernel.census import census
 from backtest.crowd.kernel.chance import TICK, normal
 from backtest.crowd.kernel.compile import jit
 from backtest.crowd.kernel.layout import (
     BASIS,
-    CARRY,
     CROSS,
     DEPTH_ASK,
     DEPTH_BID,
     EATEN,
-    ENTRY,
     EVENTS,
     EXTRA_MARGIN,
     FORCED,
-    FRAGILE_DOWN,
-    FRAGILE_UP,
     FREE,
     FUND_BALANCE,
     FUNDAMENTAL,
@@ -37,10 +34,7 @@ from backtest.crowd.kernel.layout import (
     I_LOW,
     I_OPEN,
     INSURANCE,
-    KIND,
     LAST,
-    LEVER,
-    LIQ,
     LONG,
     M_CLOSE,
     M_HIGH,
@@ -50,16 +44,11 @@ from backtest.crowd.kernel.layout import (
     MARK,
     OI,
     PAUSE,
-    PEAK_FUND,
     PREM,
     PREMIUM,
     PRESSURE,
     RECENT,
-    RETAIL,
-    RETAIL_LONG,
     SHARE_LONG,
-    SHARE_TOP,
-    SHARE_TOP_SIZE,
     SIGMA,
     STEP,
     T_CLOSE,
@@ -68,18 +57,19 @@ from backtest.crowd.kernel.layout import (
     T_OPEN,
     THIN,
     TO_FUNDING,
-    TOP,
     VARIANCE,
     Floats,
     Places,
     Q,
     Rules,
 )
-from backtest.crowd.kernel.levels import set_all_levels
+from backtest.crowd.kernel.levels import equity, set_all_levels
 from backtest.crowd.kernel.liquidator import force
 from backtest.crowd.kernel.traders import decide, feel, fill
+from backtest.margin import MAX_LEVERAGE, tier_of
 
 RETURN, VOLATILITY, NEWS, MOOD_TIDE, SENTIMENT_TIDE = range(5)
+ROOM_BEFORE = 4  # a step begins with at most one of so many parts of the events' room taken
 
 
 @jit
@@ -118,6 +108,7 @@ def settle_down(a: Floats, s: Floats, p: Rules, maker: int, arbitrage: int) -> N
     if part != 0.0:
         exchange(a, s, arbitrage, maker, part, s[LAST])
     rest = -p.premium_slope * (a[Q, maker] + a[Q, arbitrage])
+    rest = min(max(rest, -LARGEST_PREMIUM), LARGEST_PREMIUM)
     s[PREMIUM] = rest + (s[PREMIUM] - rest) * p.premium_decay
     s[PRESSURE] *= p.pressure_decay
     reprice(s, p)
@@ -132,64 +123,14 @@ def look_at_volatility(s: Floats, p: Rules) -> None:
 
 
 @jit
-def weight_of(ratio: float) -> float:
-    """How much a liquidation level counts in the measure of fragility: 1/e at a log distance of 5 %."""
-    near = min(ratio, 1.0 / ratio)
-    near *= near
-    near *= near
-    fourth = near
-    near *= near
-    near *= near
-    return near * fourth
-
-
-@jit
-def snapshot(a: Floats, s: Floats, p: Rules, row: Floats) -> None:
-    """Ratios, leverage, and how much is close to being liquidated, of all accounts."""
-    longs, holders, top_longs, top_holders, top_size, top_long_size = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    money, notional, retail_long, down, up, total = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    mark = s[MARK]
-    for i in range(a.shape[1]):
-        q = a[Q, i]
-        if q == 0.0:
-            continue
-        total += max(q, 0.0)
-        kind = a[KIND, i]
-        if kind != RETAIL and kind != CARRY:
-            continue
-        size = abs(q)
-        holders += 1.0
-        longs += 1.0 if q > 0.0 else 0.0
-        if a[TOP, i] == 1.0:
-            top_holders += 1.0
-            top_longs += 1.0 if q > 0.0 else 0.0
-            top_size += size
-            top_long_size += max(q, 0.0)
-        if kind == RETAIL:
-            retail_long += max(q, 0.0)
-            notional += size * mark
-            money += max(a[MARGIN, i] + q * (mark - a[ENTRY, i]), 0.0)
-        if a[LIQ, i] > 0.0:
-            near = weight_of(a[LIQ, i] / mark) * size
-            if q > 0.0:
-                down += near
-            else:
-                up += near
-    s[LONG] = total
-    row[SHARE_LONG] = longs / holders if holders > 0.0 else np.nan
-    row[SHARE_TOP] = top_longs / top_holders if top_holders > 0.0 else np.nan
-    row[SHARE_TOP_SIZE] = top_long_size / top_size if top_size > 0.0 else np.nan
-    row[RETAIL_LONG] = retail_long
-    row[LEVER] = notional / money if money > 0.0 else np.nan
-    row[FRAGILE_DOWN], row[FRAGILE_UP] = down / max(total, 1e-9), up / max(total, 1e-9)
-
-
-@jit
 def ticks(
     a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, places: Places, who: Floats,
     recent: Floats, outside: Floats, events: Floats, row: Floats, key: int,
 ) -> None:  # fmt: skip
-    """A bridge of small moves from the last close to where the step must end; a jump comes at once."""
+    """A bridge of small moves from the last close to where the step must end: its return in equal parts, and noise.
+
+    What was forced lately is forgotten four times as fast as a thin book recovers.
+    """
     maker, engine = places[0], places[2]
     noise = outside[VOLATILITY] / np.sqrt(p.ticks)
     drawn = 0.0
@@ -215,12 +156,12 @@ def run(
     who: Floats, recent: Floats, outside: Floats, orders: Floats, to_funding: float, bars: Floats, events: Floats,
     key: int,
 ) -> int:  # fmt: skip
-    """Steps done: fewer than asked for where the events would not have found room.
+    """Steps done: fewer than asked for where the events might not find room.
 
-    `orders`: coins that each guest trades in the first of them. `to_funding`: the part of the interval that a step is.
+    `orders`: coins that each guest trades in the first of them. `to_funding`: the part of eight hours that a step is.
     """
     maker, arbitrage, _, guests = places
-    room = len(events) - 2 * a.shape[1]
+    room = len(events) // ROOM_BEFORE
     for t in range(len(bars)):
         if s[EVENTS] > room:
             return t
@@ -243,11 +184,23 @@ def run(
         s[TO_FUNDING] = max(0.0, s[TO_FUNDING] - to_funding)
         record(a, s, p, maker, outside[t], row)
         if int(s[STEP]) % p.snapshot == 0:
-            snapshot(a, s, p, row)
+            census(a, s, bounds, p, row)
         else:
             row[SHARE_LONG] = np.nan
         s[STEP] += 1.0
     return len(bars)
+
+
+@jit
+def permitted(a: Floats, s: Floats, tiers: Floats, i: int, dq: float) -> bool:
+    """Whatever makes a position smaller; else what the account's money can margin, unless trading is halted."""
+    q = a[Q, i]
+    after = q + dq
+    if q * after >= 0.0 and abs(after) <= abs(q):
+        return True
+    notional = abs(after) * s[LAST]
+    leverage = tiers[tier_of(tiers, 0, len(tiers), notional), MAX_LEVERAGE] / s[EXTRA_MARGIN]
+    return s[PAUSE] == 0.0 and notional <= leverage * equity(a, i, s[LAST])
 
 
 @jit
@@ -258,9 +211,9 @@ def guest_orders(
     """Orders of accounts from outside, before anything else of the step happens."""
     found, flow = 0, 0.0
     for g in range(len(orders)):
-        if orders[g] == 0.0:
-            continue
         i = first + g
+        if orders[g] == 0.0 or not permitted(a, s, tiers, i, orders[g]):
+            continue
         if a[CROSS, i] == 1.0 and a[Q, i] == 0.0:
             a[MARGIN, i] += a[FREE, i]
             a[FREE, i] = 0.0
@@ -285,7 +238,7 @@ def record(a: Floats, s: Floats, p: Rules, maker: int, outside: Floats, row: Flo
 
 @jit
 def pay_funding(a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, rate: float, price: float) -> float:
-    """A settlement: longs pay shorts where the rate is positive. What longs paid."""
+    """A settlement: longs pay shorts where the rate is positive. What was paid."""
     paid = 0.0
     for i in range(a.shape[1]):
         q = a[Q, i]
@@ -294,5 +247,4 @@ def pay_funding(a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, r
             a[MARGIN, i] -= amount
             paid += max(amount, 0.0)
     set_all_levels(a, bounds, tiers, p, s[MARK])
-    s[PEAK_FUND] = s[INSURANCE]
     return paid

@@ -58,6 +58,7 @@ from backtest.margin import MAX_LEVERAGE, tier_of
 
 OPENS, SIDE, LEAVES, FEARS, HALF, TAKES = range(6)  # what a random number is for
 USUAL_RATE = 0.0001  # of eight hours: nobody minds it
+STILL = 1e-6  # of the normal volatility: a market is never quieter than that
 
 
 @jit
@@ -245,6 +246,7 @@ def feel(s: Floats, p: Rules, step_return: float, mood: float, sentiment: float)
     level = s[FUNDAMENTAL] + s[PRESSURE]
     sigma = np.sqrt(s[VARIANCE])
     s[VARIANCE] = p.variance_memory * s[VARIANCE] + (1.0 - p.variance_memory) * step_return * step_return
+    s[VARIANCE] = max(s[VARIANCE], (STILL * p.sigma) ** 2)
     s[FAST_LEVEL] = p.fast_memory * s[FAST_LEVEL] + (1.0 - p.fast_memory) * level
     s[SLOW_LEVEL] = p.slow_memory * s[SLOW_LEVEL] + (1.0 - p.slow_memory) * level
     fast_scale = sigma * np.sqrt(0.5 / (1.0 - p.fast_memory))
