@@ -1,6 +1,6 @@
 """Does the simulated market look like the real thing, is it a gift, how fast is it? On seeds that nothing was tuned on.
 
-    python benchmarks/simulated_market.py [--seeds 20] [--days 365] [--write]      about five minutes on two cores
+    python benchmarks/simulated_market.py [--seeds 20] [--first 1001] [--days 365] [--write]   some minutes
 
 1. A year of minutes for each seed: the twelve facts of backtest.crowd.facts against their bands.
 2. The same years: what plain rules would have earned, how well cascades announce themselves.
@@ -52,6 +52,7 @@ def facts_table(found: list[dict[str, Any]]) -> tuple[list[str], int]:
         for n, c in enumerate(v.checks):
             name = f"**{v.title}**: {c.band.name}" if n == 0 else c.band.name
             mark = ("hit" if v.hit else "**missed**") if n == 0 else ("" if c.holds else "outside")
+            name = name.replace("|", "\\|")
             band = f"{c.band.low:g} to {c.band.high:g}"
             lines.append(f"| {mark} | {name} | {c.median:.3g} | {band} | {c.inside:.0%} | {c.band.real} |")
     return lines, sum(v.hit for v in verdicts)
@@ -70,7 +71,8 @@ def gift_table(found: list[dict[str, Any]]) -> list[str]:
         for name in best:
             values = np.array([f[key][name] for f in found])
             error = np.nanstd(values) / len(values) ** 0.5
-            lines.append(f"| AUC of {name} for {words} within 24 h | {means[name]:.3f} | {error:.3f} |")
+            shown = name.replace("|", "\\|")
+            lines.append(f"| AUC of {shown} for {words} within 24 h | {means[name]:.3f} | {error:.3f} |")
     for name in found[0]["build-up"]:
         values = np.array([f["build-up"][name] for f in found])
         error = np.nanstd(values) / len(values) ** 0.5
@@ -107,12 +109,13 @@ def put(page: Path, name: str, lines: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=20)
+    parser.add_argument("--first", type=int, default=FIRST_SEED)
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--write", action="store_true")
     given = parser.parse_args()
     speed = speed_table()
     print("\n".join(speed))
-    jobs = [(FIRST_SEED + k, given.days) for k in range(given.seeds)]
+    jobs = [(given.first + k, given.days) for k in range(given.seeds)]
     start = time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         found = list(pool.map(one, jobs))
@@ -126,7 +129,7 @@ def main() -> None:
     print(f"largest imbalance of money: {max(abs(f['imbalance']) for f in found):.1e}")
     if given.write:
         page = ROOT / "docs" / "crowd.md"
-        said = f"{hits} of {len(facts.FACTS)} facts hit, seeds {FIRST_SEED} to {FIRST_SEED + given.seeds - 1}"
+        said = f"{hits} of {len(facts.FACTS)} facts hit, seeds {given.first} to {given.first + given.seeds - 1}"
         put(page, "facts", [f"{said}, {given.days} days each; medians over seeds.", "", *table])
         put(page, "gift", gifts)
         put(ROOT / "benchmarks" / "RESULTS.md", "crowd", speed)

@@ -54,6 +54,7 @@ from backtest.crowd.kernel.layout import (
     Rules,
 )
 from backtest.crowd.kernel.levels import equity, set_levels
+from backtest.crowd.kernel.value_funds import value_demand
 from backtest.margin import MAX_LEVERAGE, tier_of
 
 OPENS, SIDE, LEAVES, FEARS, HALF, TAKES = range(6)  # what a random number is for
@@ -132,14 +133,15 @@ def carry_order(a: Floats, s: Floats, p: Rules, i: int, most: float) -> float:
 
 @jit
 def fund_order(a: Floats, s: Floats, p: Rules, i: int, most: float) -> float:
-    """A part of the way to min(aggression x mispricing, limit) of its money, either side."""
+    """To min(aggression x mispricing, limit) of its money, on either side, a tenth of it at least."""
     renew(a, s, p, i)
     money = equity(a, i, s[MARK])
     if money <= 0.0:
         return 0.0
     cheap = -(s[PRESSURE] + s[PREMIUM])
-    held = min(max(p.fund_aggression * a[CHASE, i] * cheap, -p.fund_limit), p.fund_limit)
-    wanted = held * money / s[LAST] - a[Q, i]
+    side = 1.0 if cheap > 0.0 else -1.0
+    held = side * value_demand(abs(cheap), p.fund_aggression * a[CHASE, i], p.fund_limit, money)
+    wanted = held / s[LAST] - a[Q, i]
     if abs(wanted) * s[LAST] < 0.1 * money:
         return 0.0
     if a[Q, i] == 0.0:
