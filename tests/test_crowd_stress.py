@@ -213,7 +213,7 @@ def test_futures_are_the_same_on_one_thread_and_two(machine: Machine) -> None:
 
 def test_the_fund_that_would_have_paid_is_not_cut_off_where_the_real_one_ended(machine: Machine) -> None:
     poor = empty_fund(machine)
-    poor.world = replace(poor.world, market=replace(poor.world.market, news=60_000.0, news_size=0.02))
+    poor.world = replace(poor.world, market=replace(poor.world.market, news=20_000.0, news_size=0.08))
     found = futures(poor, hours=6, runs=8)
     assert found.exhausted.hits > 0
     assert found.shortfall.max() > 0.0

@@ -142,7 +142,7 @@ def test_tiers_are_those_of_the_day_under_the_policy() -> None:
     assert tiers_of(world, 0.0)[0, 2] == pytest.approx(0.008)
     assert tiers_of(world, 2.9).shape == tiers_of(world, 0.0).shape
     assert tiers_of(world, 3.0)[:, 2] == pytest.approx([0.04, 0.2])
-    assert tiers_of(world, 3.0)[:, 3] == pytest.approx([10.0, 5.0])
+    assert tiers_of(world, 3.0)[:, 3] == pytest.approx([10.0, 2.5])
 
 
 def test_a_new_table_holds_for_open_positions_too() -> None:

@@ -32,7 +32,6 @@ from backtest.given import is_number, is_whole
 from data.errors import BadInput
 
 EVENT_ROOM = 12  # rows for events, in accounts; memory that no event has touched is not taken
-EVENT_ROOM_SPREAD = 60  # where a deleveraging closes a part of everybody
 RECENT_MINUTES = 5.0
 Settlement = tuple[int, float, float, float]  # step, rate, hours, price
 HOUR_MINUTES = 60.0
@@ -129,9 +128,8 @@ class Machine:
         self._make_event_room()
 
     def _make_event_room(self) -> None:
-        w = self.world
-        accounts = (EVENT_ROOM if w.policy.adl == "queue" else EVENT_ROOM_SPREAD) * self.accounts.shape[1]
-        self.events = np.zeros((accounts + MOST_WAVES * w.ticks + 4_096, at.EVENT_COLUMNS))
+        rows = EVENT_ROOM * self.accounts.shape[1] + MOST_WAVES * self.world.ticks + 4_096
+        self.events = np.zeros((rows, at.EVENT_COLUMNS))
 
     def tiers_changed(self) -> None:
         """All levels again, after tiers or rules were replaced."""
@@ -199,8 +197,8 @@ class Machine:
         return History(self.world.step_minutes, first, bars, found, stamps, rows[:, 1], rows[:, 2], rows[:, 3], news)
 
     def _look_up_tiers(self) -> None:
-        """A new table of brackets holds for positions that are open, too."""
-        day = self.state[at.STEP] * self.world.step_minutes / 1440.0
+        """A new table of brackets holds from a full hour on, for positions that are open, too."""
+        day = (self.state[at.STEP] // self._hour) / 24.0
         current = sum(day >= since for since, _ in self.world.tier_changes)
         if current != self._table:
             self._table = current
@@ -208,24 +206,35 @@ class Machine:
             self.tiers_changed()
 
     def _walk(self, given: Floats, orders: Floats, bars: Floats, events: list[Floats]) -> None:
-        at_row = 0
+        """Where a deleveraging closes a part of everybody, events may want more room than there is: then once more."""
+        at_row, spreads = 0, self.world.policy.adl != "queue"
         while at_row < len(bars):
+            before = [array.copy() for array in self._moved()] if spreads else []
             done = steps.run(
                 self.accounts, self.state, self.bounds, self.tiers, self.rules, self.places, self.rounds,
                 self.who, self.recent, given[at_row:], orders, self.world.step_minutes / (60.0 * RATE_HOURS),
                 bars[at_row:], self.events, self._key,
             )  # fmt: skip
-            orders = orders[:0]
-            at_row += done
             filled = int(self.state[at.EVENTS])
-            if filled > len(self.events):
+            if filled > len(self.events) and not before:
                 raise RuntimeError(
                     f"{filled} events in one step, and room for {len(self.events)}: this machine is lost; raise "
-                    "EVENT_ROOM or EVENT_ROOM_SPREAD in backtest.crowd.machine"
+                    "EVENT_ROOM in backtest.crowd.machine"
                 )
+            if filled > len(self.events):
+                for array, was in zip(self._moved(), before, strict=True):
+                    array[...] = was
+                self.events = np.zeros((2 * filled, at.EVENT_COLUMNS))
+                continue
+            orders = orders[:0]
+            at_row += done
             if filled:
                 events.append(self.events[:filled].copy())
                 self.state[at.EVENTS] = 0.0
+
+    def _moved(self) -> tuple[Floats, ...]:
+        """All that a step changes."""
+        return self.accounts, self.state, self.bounds, self.rounds, self.recent
 
     def _outside(self, count: int) -> Floats:
         """What comes from outside in the next steps: return, volatility, news, mood, sentiment."""

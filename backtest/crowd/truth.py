@@ -28,6 +28,7 @@ PAUSE_MINUTES = 30.0
 LEAST = 0.01  # of the open interest, in all
 NEWS_SIZE = 0.006  # log
 NEWS_MINUTES = 30.0
+LITTLE = 1e-9  # open interest that is none
 CALM, BUILD_UP, UNWIND, RECOVERY = range(4)
 PHASES = ("calm", "build-up", "unwind", "recovery")
 CROWDED, NO_LONGER = 1.15, 1.05  # leverage near the market over its usual level: a build-up begins, and is over
@@ -57,7 +58,7 @@ def cascades(history: History) -> Cascades:
     close = bars[:, at.T_CLOSE]
     found = []
     for side, column in ((1, at.LIQ_LONG), (-1, at.LIQ_SHORT)):
-        forced = bars[:, column] / (bars[:, at.OI] * close)
+        forced = bars[:, column] / np.maximum(bars[:, at.OI] * close, LITTLE)
         found += _of_side(history, side, forced, max(1, round(5.0 / minutes)), max(1, round(PAUSE_MINUTES / minutes)))
     found.sort()
     table = np.array(found, dtype=np.float64).reshape(-1, 7)

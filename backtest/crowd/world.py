@@ -10,7 +10,7 @@ otherwise; sizes of moves are fractions.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 import numpy as np
@@ -20,11 +20,12 @@ from backtest.crowd.kernel import deleverage as adl
 from backtest.crowd.kernel import layout as at
 from backtest.crowd.kernel.index import FactorRules
 from backtest.crowd.kernel.layout import Floats, Rules
-from backtest.given import is_number
+from backtest.given import is_number, is_whole
 from backtest.venue import Tier, Venue, check_tiers, venue
 from data.errors import BadInput, did_you_mean
 
 DAYS_A_YEAR = 365.0
+INFINITE = ("leverage_cap", "breaker_margin", "breaker_pause")  # without that limit
 
 AdlPolicy = Literal["queue", "pro_rata", "capped", "capped_then_size", "min_max"]
 ADL_POLICIES: dict[str, int] = {
@@ -45,10 +46,22 @@ REDUCTIONS = {
 
 
 def _above(name: str, value: float, low: float = 0.0, high: float = math.inf, *, closed: bool = False) -> None:
-    inside = is_number(value) and value <= high and (value >= low if closed else value > low)
+    inside = is_number(value) and value <= high and value == value and (value >= low if closed else value > low)
     if not inside:
         rest = f" and at most {high:g}" if high < math.inf else ""
         raise BadInput(f"{name}={value!r}: write a number {'of at least' if closed else 'above'} {low:g}{rest}")
+
+
+def _finite(part: object, name: str, *, zero: tuple[str, ...] = (), signed: tuple[str, ...] = ()) -> None:
+    """Every plain number of a part: above zero, or at least zero, or of any sign."""
+    for one in fields(part):  # type: ignore[arg-type]
+        value = getattr(part, one.name)
+        if one.type != "float" or (one.name in INFINITE and value == math.inf):
+            continue
+        if not (is_number(value) and math.isfinite(value)):
+            raise BadInput(f"{name}.{one.name}={value!r}: write a finite number")
+        if one.name not in signed:
+            _above(f"{name}.{one.name}", value, closed=one.name in zero)
 
 
 @dataclass(frozen=True)
@@ -65,9 +78,7 @@ class Coin:
     beta: float = 1.0  # to the market's factor
 
     def __post_init__(self) -> None:
-        for name in ("price", "tick", "lot", "depth", "volume", "money"):
-            _above(f"Coin.{name}", getattr(self, name))
-        _above("Coin.beta", self.beta, 0.0, closed=True)
+        _finite(self, "Coin", zero=("beta",))
 
     @property
     def symbol(self) -> str:
@@ -95,10 +106,12 @@ class Factor:
     drift: float = 0.0  # a year
 
     def __post_init__(self) -> None:
-        for name in ("volatility", "slow_hours", "fast_hours", "burst_hours"):
-            _above(f"Factor.{name}", getattr(self, name))
-        for name in ("slow", "fast", "jumps", "jump_size", "news", "news_size", "burst"):
-            _above(f"Factor.{name}", getattr(self, name), closed=True)
+        _finite(
+            self,
+            "Factor",
+            zero=("slow", "fast", "jumps", "jump_size", "news", "news_size", "news_quick", "burst"),
+            signed=("drift",),
+        )
         _above("Factor.news_quick", self.news_quick, 0.0, 1.0, closed=True)
 
     def rules(self, step_minutes: float) -> FactorRules:
@@ -177,12 +190,33 @@ class Crowd:
     def __post_init__(self) -> None:
         if not (isinstance(self.accounts, int) and self.accounts >= 100):
             raise BadInput(f"Crowd.accounts={self.accounts!r}: write a whole number of at least 100")
+        if not (is_whole(self.funds) and self.funds >= 0):
+            raise BadInput(f"Crowd.funds={self.funds!r}: write a whole number of at least 0")
+        may_be_zero = (
+            "fast_share", "carry_share", "carry_money", "carry_hurdle", "carry_exit", "fund_money", "fund_aggression",
+            "fund_limit", "cross_share", "stop_share", "entry", "mood_leverage", "mood_entry", "trend_entry", "derisk",
+            "fear", "take_profit", "largest", "slice", "ruin",
+        )  # fmt: skip
+        _finite(self, "Crowd", zero=may_be_zero, signed=("trend", "opinion", "against_funding", "long_bias"))
         for name in ("fast_share", "carry_share", "cross_share", "stop_share", "carry_money"):
             _above(f"Crowd.{name}", getattr(self, name), 0.0, 1.0, closed=True)
         for name in ("leverage", "fast_leverage"):
             mixture = getattr(self, name)
-            if not mixture or any(lev < 1.0 or share < 0.0 for lev, share in mixture):
+            if not _is_mixture(mixture):
                 raise BadInput(f"Crowd.{name}: pairs of leverage (at least 1) and share, such as ((5, 0.7), (20, 0.3))")
+
+
+def _is_mixture(mixture: object) -> bool:
+    rows = mixture if isinstance(mixture, tuple) else ()
+    pairs = all(
+        isinstance(row, tuple) and len(row) == 2 and all(is_number(x) and x < math.inf for x in row) for row in rows
+    )
+    return (
+        bool(rows)
+        and pairs
+        and all(lev >= 1.0 and share >= 0.0 for lev, share in rows)
+        and sum(s for _, s in rows) > 0.0
+    )
 
 
 @dataclass(frozen=True)
@@ -210,8 +244,11 @@ class Book:
     def __post_init__(self) -> None:
         for name in ("to_index", "permanent"):
             _above(f"Book.{name}", getattr(self, name), 0.0, 1.0, closed=True)
-        for name in ("pressure_hours", "premium_hours", "value_distance", "inventory", "wave_cap", "engine_rate"):
-            _above(f"Book.{name}", getattr(self, name))
+        _finite(
+            self,
+            "Book",
+            zero=("half_spread", "to_index", "permanent", "premium_slope", "thin_liquidations", "thin_most"),
+        )
 
 
 @dataclass(frozen=True)
@@ -219,11 +256,11 @@ class Policy:
     """What a venue can turn: how it deleverages, how it limits leverage, when it stops trading."""
 
     adl: AdlPolicy = "queue"
-    adl_cap: float = 1.0  # "capped": haircut at most this part of the winner's profit
+    adl_cap: float = 1.0  # "capped": haircut at most this part of the winner's profit, each time
     adl_fall: float = 1.0  # ADL begins when the fund has fallen by this part of its 8-hour peak; 1: when it is empty
     fund: float = 0.01  # insurance fund at the start, as a part of the crowd's money
     leverage_cap: float = math.inf
-    maintenance: float = 1.0  # times the venue's rates
+    maintenance: float = 1.0  # times the venue's rates; above 1 the highest leverage falls as much
     breaker_margin: float = math.inf  # volatility over normal from which initial margins rise ...
     breaker_factor: float = 1.5  # ... by this
     breaker_pause: float = math.inf  # volatility over normal from which no position is opened
@@ -235,8 +272,7 @@ class Policy:
         _above("Policy.adl_fall", self.adl_fall, 0.0, 1.0)
         _above("Policy.fund", self.fund, 0.0, closed=True)
         _above("Policy.leverage_cap", self.leverage_cap, 1.0, closed=True)
-        for name in ("maintenance", "adl_cap", "breaker_margin", "breaker_factor", "breaker_pause"):
-            _above(f"Policy.{name}", getattr(self, name))
+        _finite(self, "Policy", zero=("fund",))
 
 
 @dataclass(frozen=True)
@@ -258,10 +294,16 @@ class World:
     def __post_init__(self) -> None:
         if self.venue.contract != "linear":
             raise BadInput(f"the simulated venue trades linear contracts; {self.venue.name} is {self.venue.contract}")
-        if 60.0 % self.step_minutes != 0.0:
+        if not (is_number(self.step_minutes) and 0.0 < self.step_minutes <= 60.0 and 60.0 % self.step_minutes == 0.0):
             raise BadInput(f"step_minutes={self.step_minutes!r}: write minutes that divide an hour, such as 1 or 5")
-        if self.ticks < 1:
+        if not (is_whole(self.ticks) and self.ticks >= 1):
             raise BadInput(f"ticks={self.ticks!r}: write 1 or more")
+        for name, dated in (("tier_changes", self.tier_changes), ("funding_hours", self.funding_hours)):
+            days = [day for day, _ in dated]
+            if not all(is_number(day) and 0.0 <= day < math.inf for day in days) or days != sorted(days):
+                raise BadInput(f"{name}: write days in order, numbers of at least 0; these are {days}")
+        if not self.funding_hours or self.funding_hours[0][0] != 0.0:
+            raise BadInput("funding_hours: the first is from day 0, such as ((0, 8), (30, 4))")
         for day, table in self.tier_changes:
             check_tiers(table, self.venue.tier_rule, f"tiers from day {day:g}", self.venue.closing_fee)
         for _, hours in self.funding_hours:
@@ -282,7 +324,14 @@ def tiers_of(world: World, day: float = 0.0) -> Floats:
         rows = table if day >= since else rows
     factor, cap = world.policy.maintenance, world.policy.leverage_cap
     made = [
-        (t.floor, t.cap, min(t.mmr * factor, 0.9), max(1.0, min(t.max_leverage, cap)), t.cum * factor) for t in rows
+        (
+            t.floor,
+            t.cap,
+            min(t.mmr * factor, 0.9),
+            max(1.0, min(t.max_leverage / max(1.0, factor), cap)),
+            t.cum * factor,
+        )
+        for t in rows
     ]
     return np.array(made, dtype=np.float64).reshape(-1, 5)
 
@@ -340,6 +389,7 @@ def rules_of(world: World) -> Rules:
         funds=c.funds,
         fast_looks=fast / (c.fast_look_hours * 60.0 / minutes),
         slow_looks=(retail - fast) / (c.slow_look_hours * 60.0 / minutes),
+        carry_looks=carry / (c.slow_look_hours * 60.0 / minutes),
         entry=c.entry,
         trend=c.trend,
         opinion=c.opinion,

@@ -152,6 +152,7 @@ class Rules(NamedTuple):
     funds: int
     fast_looks: float  # accounts that look at the market in a step
     slow_looks: float
+    carry_looks: float
     entry: float
     trend: float
     opinion: float

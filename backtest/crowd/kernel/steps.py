@@ -2,8 +2,9 @@
 
 A step, in this order:
 
-1. Ticks: the fundamental moves, prices follow, the book refills and thins; whoever is met is forced, in waves.
-2. Orders of guests, then of the crowd.
+1. Orders of guests, those from outside.
+2. Ticks: the fundamental moves, prices follow, the book refills and thins; whoever is met is forced, in waves. Then the
+   crowd's orders.
 3. The makers hand inventory on; premium and pressure decay towards where they rest.
 4. What everybody sees is brought up to date; breakers look at volatility.
 5. The step is recorded; at times a snapshot of all accounts is taken.

@@ -117,6 +117,7 @@ def close_order(a: Floats, s: Floats, p: Rules, i: int, waited: float, key: int)
 @jit
 def carry_order(a: Floats, s: Floats, p: Rules, i: int, most: float) -> float:
     """Short where funding pays more than the hurdle, long where shorts pay; the other leg is spot, outside."""
+    renew(a, s, p, i)
     rate = s[RATE]
     hurdle = p.carry_hurdle * a[CHASE, i]
     q = a[Q, i]
@@ -193,10 +194,10 @@ def decide(
     groups = 3
     begins = (0, p.fast, p.retail)
     sizes = (p.fast, p.retail - p.fast, p.carry)
-    rates = (p.fast_looks, p.slow_looks, p.slow_looks * p.carry / max(p.retail, 1))
+    rates = (p.fast_looks, p.slow_looks, p.carry_looks)
     for g in range(groups):
         size = sizes[g]
-        if size == 0:
+        if size == 0 or rates[g] == 0.0:
             continue
         first, count = looks(rounds[g], rates[g], size)
         rounds[g] += rates[g]
