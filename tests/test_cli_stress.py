@@ -30,11 +30,12 @@ def test_json_holds_the_numbers_and_they_are_those_of_the_call(capsys: pytest.Ca
     from backtest.crowd.machine import Machine
     from backtest.crowd.stress import stress
     from backtest.crowd.world import Crowd, Policy, World
+    from backtest.venue import venue
 
     code, out, _ = run(capsys, "--shock", "-20", "--venue", "okx", "--futures", "3", *SMALL, "--json")
     said = json.loads(out)
-    machine = Machine(World(crowd=Crowd(accounts=400), policy=Policy(fund=0.01)), seed=7)
-    found = stress(machine, -0.2, venue="okx", policy=Policy(fund=0.01), hours=1.0)
+    world = World(crowd=Crowd(accounts=400), policy=Policy(fund=0.01), venue=venue("okx"))
+    found = stress(Machine(world, seed=7), -0.2, hours=1.0)
     assert code == 0
     assert said["venue"] == "okx"
     assert said["summary"]["longs liquidated"] == pytest.approx(found.summary["longs liquidated"])

@@ -19,6 +19,7 @@ from backtest.crowd.montecarlo import CHANGES, futures, sensitivity, wilson
 from backtest.crowd.shock import LEAD_MINUTES, Shock
 from backtest.crowd.stress import max_r0, stress
 from backtest.crowd.world import Coin, Crowd, Policy, World
+from backtest.venue import venue
 from data import clock
 from data.errors import BadInput
 
@@ -55,8 +56,8 @@ def test_a_replay_is_what_the_index_did(machine: Machine) -> None:
     last = clock.iso(START + (history.first + 180) * clock.MINUTE)
     shock = Shock.replay(market, first, last)
     index = np.log(history.column(at.I_CLOSE))
-    assert shock.minutes == 119
-    assert np.allclose(shock.returns, np.diff(index[60:180]), atol=1e-12)
+    assert shock.minutes == 120
+    assert np.allclose(shock.returns, np.diff(index[59:180]), atol=1e-12)
     assert "index" in shock.name
 
 
@@ -144,6 +145,53 @@ def test_the_largest_ratio_on_the_way_not_the_first() -> None:
     assert math.isnan(max_r0(np.empty((0, 4)), book=100.0))
 
 
+def test_where_nothing_moves_the_price_no_wave_triggers_another(machine: Machine) -> None:
+    for name in ("sim", "hyperliquid"):  # taken over, and sold in the market, where orders wait for the book
+        found = stress(machine, -0.15, crowd="still", depth=1e13, venue=name)
+        assert found.summary["longs liquidated"] > 0.0
+        assert not max_r0(found.waves, 1e6) > 0.0
+
+
+def test_stops_trigger_others_too() -> None:
+    capped = replace(SMALL, policy=Policy(leverage_cap=5.0))
+    found = stress(Machine(capped, seed=7), -0.1, crowd="still")
+    assert found.summary["stopped out"] > 0.0
+    assert found.waves[:, 0].sum() > 0.0
+
+
+def test_a_shock_that_comes_back_is_judged_by_the_way_down(machine: Machine) -> None:
+    found = stress(machine, Shock("V", (-0.1, *([0.0] * 10), 0.12)))
+    assert found.side == 1
+    assert found.summary["move"] < -0.1
+    assert found.summary["amplification"] > 1.0
+
+
+def test_a_policy_brings_its_own_fund(machine: Machine) -> None:
+    found = stress(machine, -0.1, policy=Policy(fund=0.05))
+    assert found.summary["fund before"] == pytest.approx(0.05 * SMALL.coin.money)
+    assert abs(found.after.imbalance()) < 1e-9
+
+
+def test_a_deeper_book_leaves_the_premium_where_it_was(machine: Machine) -> None:
+    quiet = Shock("nothing", (0.0,))
+    ends = [
+        stress(machine, quiet, crowd="still", hours=1.0, depth=d).summary["move at the end"] for d in (1.8e6, 4.5e5)
+    ]
+    assert ends[0] == pytest.approx(ends[1], abs=1e-3)
+
+
+def test_what_comes_after_next_to_no_shock_is_not_its_doing(machine: Machine) -> None:
+    assert math.isnan(stress(machine, -0.001).summary["amplification"])
+
+
+@pytest.mark.parametrize(("name", "hours"), [("sim", 8.0), ("hyperliquid", 1.0), ("dydx", 1.0)])
+def test_the_interval_of_funding_is_the_venues(name: str, hours: float) -> None:
+    world = replace(SMALL, venue=venue(name))
+    history = Machine(world, seed=7, warm_days=0).run(days=1)
+    assert set(history.hours) == {hours}
+    assert len(history.settled) == 24 / hours
+
+
 def empty_fund(machine: Machine) -> Machine:
     poor = machine.copy()
     poor.state[at.DEPOSITED] -= poor.state[at.INSURANCE]
@@ -153,7 +201,7 @@ def empty_fund(machine: Machine) -> Machine:
 
 @pytest.mark.parametrize("adl", ["queue", "pro_rata", "capped_then_size", "min_max"])
 def test_without_a_fund_winners_pay_just_what_is_needed(machine: Machine, adl) -> None:
-    found = stress(empty_fund(machine), -0.25, policy=Policy(adl=adl))
+    found = stress(empty_fund(machine), -0.25, policy=Policy(adl=adl, fund=0.0))
     s = found.summary
     assert s["ADL"] > 0.0
     assert s["ADL overshoot"] == pytest.approx(0.0, abs=1e-6 * s["ADL"])
@@ -165,7 +213,9 @@ def test_without_a_fund_winners_pay_just_what_is_needed(machine: Machine, adl) -
 
 
 def test_the_queue_takes_whom_it_ranks_first_and_pro_rata_takes_all(machine: Machine) -> None:
-    queue, rata = (stress(empty_fund(machine), -0.25, policy=Policy(adl=adl)).summary for adl in ("queue", "pro_rata"))
+    queue, rata = (
+        stress(empty_fund(machine), -0.25, policy=Policy(adl=adl, fund=0.0)).summary for adl in ("queue", "pro_rata")
+    )
     assert queue["ADL accounts"] < rata["ADL accounts"]
 
 
@@ -206,7 +256,7 @@ def test_futures_are_the_same_on_one_thread_and_two(machine: Machine) -> None:
     assert np.array_equal(one.fall, two.fall)
     assert np.array_equal(one.largest, two.largest)
     assert len(np.unique(one.fall)) == 6
-    assert list(one.table["runs"]) == [6] * 5
+    assert list(one.table["runs"]) == [6] * 6
     chances = one.table["probability"].to_numpy()[:4]
     assert np.all(np.diff(chances) <= 0.0)
 
@@ -264,6 +314,11 @@ def test_with_small_money_inside_and_the_recorded_path_agree() -> None:
     assert returns["inside"] == pytest.approx(returns["on the recorded path"], abs=0.015)
     assert found.price[-1] == pytest.approx(found.recorded_price[-1], rel=0.01)
     assert len(found.price) == len(found.recorded_price) == 96
+    fee = SMALL.venue.fees.taker
+    assert found.fees == pytest.approx(fee * found.traded, rel=0.02)
+    costs = found.outside.measures
+    assert found.fees == pytest.approx(costs["fees"], rel=0.05)
+    assert found.funding == pytest.approx(costs["funding"], abs=0.3 * abs(costs["funding"]) + 0.5)
 
 
 def test_large_money_moves_the_market_it_trades_in() -> None:

@@ -16,7 +16,7 @@ from data.errors import BadInput, NotFound
 if TYPE_CHECKING:
     from backtest.crowd.machine import Machine
     from backtest.crowd.shock import Shock
-    from backtest.crowd.world import Policy, World
+    from backtest.crowd.world import Policy
     from data.market import Market
 
 
@@ -88,17 +88,15 @@ def stress(
     """
     from backtest.crowd.stress import stress as run
 
+    _check(state, hit, futures, sensitivity)
     market = _market(state, db) if state.symbol else None
-    if hit.replay and market is None:
-        raise BadInput("--replay needs --symbol: the store's history that is replayed")
-    start = _start(state, market, rules)
+    shock = _shock(hit, market)
+    start = _start(state, hit, market, rules)
     found = run(
-        start, _shock(hit, market), venue=rules.venue or None, policy=_policy(rules) if market is None else None,
-        hours=hit.hours, crowd="still" if hit.still else "reacts", haircut=hit.haircut / 100.0,
-        depth=rules.depth or None,
+        start, shock, hours=hit.hours, crowd="still" if hit.still else "reacts", haircut=hit.haircut / 100.0
     )  # fmt: skip
     odds = _futures(start, futures, state.seed) if futures else None
-    table = _sensitivity(start, found.shock, market, state, rules) if sensitivity else None
+    table = _sensitivity(start, shock, hit.hours) if sensitivity else None
     if html is not None:
         _write(html, found, odds, table)
     if as_json:
@@ -143,18 +141,28 @@ def _market(state: State, db: Path) -> Market:
     return store.market(state.symbol, state.interval, venue=state.source or None)
 
 
-def _start(state: State, market: Market | None, rules: Rules) -> Machine | World:
-    from backtest.crowd.machine import Machine
+def _check(state: State, hit: Hit, futures: int, sensitivity: bool) -> None:
+    """Mistakes that can be seen before a crowd gathers."""
+    if not state.symbol and (state.at or state.source or hit.replay):
+        raise BadInput("--at, --source and --replay are of stored data: name its --symbol")
+    if state.symbol and sensitivity:
+        raise BadInput("--sensitivity grows a crowd under each rule, so it goes without --symbol")
+    if futures < 0:
+        raise BadInput(f"--futures {futures}: write how many, such as 400")
+
+
+def _start(state: State, hit: Hit, market: Market | None, rules: Rules) -> Machine:
+    """The state under the venue, policy and depth asked for: what is shocked, and what the futures are of."""
+    from backtest.crowd.stress import prepared
     from backtest.crowd.world import Crowd, World
 
+    policy, depth, venue = _policy(rules), rules.depth or None, rules.venue or None
     if market is None:
-        world = World(crowd=Crowd(accounts=state.accounts), policy=_policy(rules))
+        world = World(crowd=Crowd(accounts=state.accounts), policy=policy)
         print(f"a crowd of {state.accounts:,} accounts gathers ...", file=sys.stderr)
-        return Machine(world, seed=state.seed)
-    from backtest.crowd.estimate import estimated_machine
-
-    machine: Machine = estimated_machine(market, at=state.at or None, accounts=state.accounts, seed=state.seed)
-    return machine
+        return prepared(world, venue, None, depth, state.seed)
+    moment = state.at or hit.replay.partition("..")[0] or None
+    return prepared(market, venue, policy, depth, state.seed, at=moment, accounts=state.accounts)
 
 
 def _policy(rules: Rules) -> Policy:
@@ -183,18 +191,16 @@ def _shock(hit: Hit, market: Market | None) -> Shock:
     return Shock.ramp(hit.shock / 100.0, hit.minutes)
 
 
-def _futures(start: Machine | World, runs: int, seed: int) -> Any:
+def _futures(start: Machine, runs: int, seed: int) -> Any:
     from backtest.crowd.montecarlo import futures
 
     return futures(start, 24.0, runs, seed=seed)
 
 
-def _sensitivity(start: Any, shock: Shock, market: Market | None, state: State, rules: Rules) -> Any:
+def _sensitivity(start: Machine, shock: Shock, hours: float) -> Any:
     from backtest.crowd.montecarlo import sensitivity
 
-    if market is not None:
-        raise BadInput("--sensitivity grows a crowd under each rule, so it goes without --symbol")
-    return sensitivity(start.world, shock)
+    return sensitivity(start.world, shock, hours=hours)
 
 
 def _facts(found: Any, odds: Any, table: Any) -> dict[str, Any]:

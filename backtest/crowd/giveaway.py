@@ -17,7 +17,7 @@ import numpy as np
 
 from backtest.crowd.facts import ranks
 from backtest.crowd.kernel import layout as at
-from backtest.crowd.kernel.layout import Floats
+from backtest.crowd.kernel.layout import Floats, Ints
 from backtest.crowd.machine import History
 from backtest.crowd.truth import Cascades, cascades, fragility, moving_sum
 
@@ -44,6 +44,7 @@ class View:
     near: Floats  # truth: leverage near the market
     starts: Floats  # size of cascades that start in the hour, over open interest
     cascades: Cascades
+    begun: Ints  # hour of each
 
 
 def view_of(history: History) -> View:
@@ -75,7 +76,7 @@ def view_of(history: History) -> View:
     return View(
         close, paid, _carried(rate), last(bars[:, at.OI]), last(bars[:, at.DEPTH_BID] + bars[:, at.DEPTH_ASK]),
         last(bars[:, at.PREM]), np.nanmean(share, axis=1), forced, bought / np.maximum(bought + sold, 1e-9),
-        last(fragility(history)[: hours * hour]), starts, found,
+        last(fragility(history)[: hours * hour]), starts, found, found.start // hour,
     )  # fmt: skip
 
 
@@ -198,18 +199,18 @@ def feature_aucs(view: View, least: float = 0.0) -> list[Feature]:
 
 
 def build_up(view: View) -> dict[str, float]:
-    """Rank correlation of a cascade's size (forced notional) with what stood there in the hour before it."""
-    hour = view.cascades.start // 60
+    """Rank correlation of a cascade's size, over the open interest it met, with what stood there in the hour before.
+
+    Over open interest, since a size in money has open interest in it, and so would correlate with it by itself.
+    """
+    hour = view.begun
     use = (hour > MONTH) & (hour < len(view.close))
     before = hour[use] - 1
-    size = view.cascades.size[use] * view.open_interest[before] * view.close[before]
+    size = view.cascades.size[use]
     usual = over_usual(view.open_interest)
     return {
         "open interest / 30d": _correlation(usual[before], size),
         "leverage near the market": _correlation(view.near[before], size),
-        "leverage near the market, of its size over open interest": _correlation(
-            view.near[before], view.cascades.size[use]
-        ),
     }
 
 

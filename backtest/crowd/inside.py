@@ -142,45 +142,39 @@ def _walk(
     account = _Account(peak=start)
     parts: list[History] = []
     equities, positions, prices = np.empty(bars), np.empty(bars), np.empty(bars)
-    traded, fees, funding = 0.0, 0.0, 0.0
+    traded = 0.0
     order = _order(machine, account, strategy, market_of(past, world).resample(bar), i)
     for k in range(bars):
-        before = _kept(machine, i)
+        held = float(machine.accounts[at.Q, i])
         first = machine.step([order])
         rest = machine.run(count=length - 1)
         parts += [first, rest]
         price = float(machine.state[at.LAST])
-        traded += abs(order) * float(first.bars[0, at.T_OPEN])
-        fees += abs(order) * float(first.bars[0, at.T_CLOSE]) * world.venue.fees.taker
-        funding -= _settled(before, (first, rest))
+        if machine.accounts[at.Q, i] != held:
+            traded += abs(order) * float(first.bars[0, at.T_OPEN])
         events = np.concatenate([h.events for h in (first, rest)])
         hit = events[(events[:, at.E_KIND] == at.LIQUIDATION_EVENT) & (events[:, at.E_ACCOUNT] == i)]
-        _age(account, machine, i, len(hit) > 0)
+        _age(account, held, float(machine.accounts[at.Q, i]), len(hit) > 0)
         worth = float(machine.equities()[i])
         account.peak = max(account.peak, worth)
         equities[k], positions[k], prices[k] = worth, machine.accounts[at.Q, i], price
         if k < bars - 1:
             seen = _joined(past, parts)
             order = _order(machine, account, strategy, market_of(seen, world).resample(bar), i)
+    fees, funding = (float(machine.accounts[row, i]) for row in (at.FEES_PAID, at.FUNDING_PAID))
     nothing: Any = None
-    return Inside(nothing, equities, positions, prices, prices, account.liquidated, traded, fees, funding, start)
+    return Inside(nothing, equities, positions, prices, prices, account.liquidated, traded, fees, -funding, start)
 
 
-def _kept(machine: Machine, i: int) -> float:
-    return float(machine.accounts[at.Q, i])
-
-
-def _settled(held: float, parts: tuple[History, ...]) -> float:
-    """Funding paid by a position that was held through the bar. Fills come in its first minute, before settlements."""
-    return sum(held * float(r) * float(p) for h in parts for r, p in zip(h.rate, h.price, strict=True))
-
-
-def _age(account: _Account, machine: Machine, i: int, hit: bool) -> None:
+def _age(account: _Account, held: float, holds: float, hit: bool) -> None:
     account.since_liquidation += 1.0
     if hit:
         account.since_liquidation = 0.0
         account.liquidated += 1
-    account.bars_held = account.bars_held + 1 if machine.accounts[at.Q, i] != 0.0 else 0
+    if holds == 0.0:
+        account.bars_held = 0
+    else:
+        account.bars_held = account.bars_held + 1 if held * holds > 0.0 else 1
 
 
 def _joined(past: History, parts: list[History]) -> History:

@@ -268,7 +268,7 @@ class Machine:
 
     def _interval_hours(self) -> float:
         day = self.state[at.STEP] * self.world.step_minutes / 1440.0
-        return [hours for since, hours in self.world.funding_hours if day >= since or since == 0.0][-1]
+        return [hours for since, hours in self.world.intervals if day >= since or since == 0.0][-1]
 
     @property
     def _hour(self) -> int:

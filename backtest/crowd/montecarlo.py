@@ -74,7 +74,7 @@ class Futures:
     hours: float
     largest: Floats  # cascade, part of the open interest
     fall: Floats  # deepest low, simple return
-    fund: Floats  # lowest balance
+    fund: Floats  # lowest worth at the mark, with what the venue held
     shortfall: Floats  # what the venue's takings lost at worst: the fund that would have paid for it
     adl: Floats
     bad_debt: Floats
@@ -86,9 +86,13 @@ class Futures:
 
     @property
     def exhausted(self) -> Odds:
-        """The fund had nothing left, or winners had to be closed."""
-        gone = (self.fund <= 0.0) | (self.adl > 0.0) | (self.bad_debt > 0.0)
-        return wilson(int(gone.sum()), len(gone))
+        """The fund, with what the venue held, was worth nothing."""
+        return wilson(int((self.fund <= 0.0).sum()), len(self.fund))
+
+    @property
+    def deleveraged(self) -> Odds:
+        """Winners were closed."""
+        return wilson(int((self.adl > 0.0).sum()), len(self.adl))
 
     def required_fund(self, risk: float = 0.01) -> FundSize:
         """The fund that is too small in a part `risk` of such times; the interval is by order statistics."""
@@ -99,7 +103,7 @@ class Futures:
         import pandas as pd
 
         rows = [(f"cascade of {size:.1%} of open interest", *self.cascade(size)) for size in SIZES]
-        rows.append(("fund exhausted", *self.exhausted))
+        rows += [("fund exhausted", *self.exhausted), ("winners closed", *self.deleveraged)]
         frame = pd.DataFrame(rows, columns=["event", "probability", "low", "high", "hits", "runs"])
         return frame.set_index("event")
 
@@ -132,7 +136,7 @@ def futures(
         start, fund, debt = (float(future.state[k]) for k in (at.LAST, at.INSURANCE, at.BAD_DEBT))
         history = future.run(count=count)
         found = cascades(history)
-        worst = min(float(history.column(at.FUND_BALANCE).min()), fund)
+        worst = min(float(history.column(at.FUND_LOW).min()), fund)
         adl, lost = float(history.column(at.ADL).sum()), float(future.state[at.BAD_DEBT]) - debt
         short = fund - worst if adl == 0.0 and lost == 0.0 else _with_deep_pockets(machine, [seed, 17, number], count)
         return (
@@ -154,14 +158,15 @@ def _with_deep_pockets(machine: Machine, seed: Sequence[int], count: int) -> flo
     future = machine.copy(seed=seed)
     fund = future.state[at.INSURANCE] = DEEP * machine.world.coin.money
     history = future.run(count=count)
-    return max(float(fund - history.column(at.FUND_BALANCE).min()), 0.0)
+    return max(float(fund - history.column(at.FUND_LOW).min()), 0.0)
 
 
 # --- sensitivity ----------------------------------------------------------------------------------------------------
 
 OUTPUTS = (
     "move", "amplification", "longs liquidated", "shorts liquidated", "liquidated, part of open interest",
-    "open interest lost", "R0", "fund after", "ADL", "bad debt", "recovery minutes",
+    "open interest lost", "R0", "fund after", "ADL", "ADL accounts", "ADL largest share", "bad debt",
+    "recovery minutes",
 )  # fmt: skip
 
 Change = Callable[[World, Any], World]

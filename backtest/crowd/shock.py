@@ -39,13 +39,15 @@ class Shock:
 
     @classmethod
     def instant(cls, size: float) -> Shock:
-        return cls(f"{size:+.1%} at once", (_log(size),))
+        r = _log(size)
+        return cls(f"{size:+.1%} at once", (r,))
 
     @classmethod
     def ramp(cls, size: float, minutes: int) -> Shock:
         if not (isinstance(minutes, int) and minutes >= 1):
             raise BadInput(f"minutes={minutes!r}: write a whole number of minutes, such as 30")
-        return cls(f"{size:+.1%} in {minutes} minutes", (_log(size) / minutes,) * minutes)
+        r = _log(size)
+        return cls(f"{size:+.1%} in {minutes} minutes", (r / minutes,) * minutes)
 
     @classmethod
     def replay(cls, market: Market, start: Any, end: Any, symbol: str | None = None) -> Shock:
@@ -56,16 +58,19 @@ class Shock:
         minutes = one.interval // clock.MINUTE
         if minutes < 1:
             raise BadInput(f"bars of {one.interval_label} cannot be replayed by the minute")
-        part = one[start:end]
-        index = np.asarray(part.index, dtype=np.float64)
-        what = "index"
-        if len(part) == 0 or not np.isfinite(index).any():
-            index, what = np.asarray(part.close, dtype=np.float64), "price, with the feedback that was in it,"
-        known = index[np.isfinite(index)]
-        if len(known) < 2:
-            raise BadInput(f"nothing to replay: {one.symbols[0]} has {len(known)} bars from {start} to {end}")
-        r = np.repeat(np.diff(np.log(known)) / minutes, minutes)
-        return cls(f"{what} of {one.symbols[0]} from {clock.iso(part.start)}", tuple(float(x) for x in r))
+        first, last = (int(np.searchsorted(one.ts, clock.moment(when))) for when in (start, end))
+        index, what = np.asarray(one.index, dtype=np.float64), "index"
+        if not np.isfinite(index[first:last]).any():
+            index, what = np.asarray(one.close, dtype=np.float64), "price, with the feedback that was in it,"
+        index = index[max(first - 1, 0) : last]  # from the close before it, where there is one
+        known = np.isfinite(index)
+        if known.sum() < 2:
+            raise BadInput(f"nothing to replay: {one.symbols[0]} has {known.sum()} bars from {start} to {end}")
+        bars = np.flatnonzero(known)
+        levels = np.interp(np.arange(bars[0], bars[-1] + 1), bars, np.log(index[bars]))  # missing bars: a straight line
+        r = np.repeat(np.diff(levels) / minutes, minutes)
+        begins = clock.iso(int(one.ts[max(first - 1, 0) + bars[0]]) + one.interval)
+        return cls(f"{what} of {one.symbols[0]} from {begins}", tuple(float(x) for x in r))
 
     @property
     def minutes(self) -> int:
@@ -85,6 +90,6 @@ class Shock:
 
 
 def _log(size: float) -> float:
-    if not (is_number(size) and math.isfinite(size) and size > -1.0):
+    if not (is_number(size) and -1.0 < size < math.inf):
         raise BadInput(f"size={size!r}: write a return above -1, such as -0.1 for a fall of 10 %")
     return math.log1p(size)

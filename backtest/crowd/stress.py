@@ -2,12 +2,13 @@
 
     found = stress(World(), Shock.instant(-0.10))
     found = stress(machine, Shock.ramp(-0.15, 30), venue="hyperliquid", policy=Policy(adl="pro_rata"))
-    found = stress(market, Shock.replay(market, "2025-10-10 20:00", "2025-10-10 23:00"))
+    found = stress(market, Shock.replay(market, "2025-10-10 20:00", "2025-10-10 23:00"), at="2025-10-10 20:00")
     found.summary, found.path, found.hit, found.plot()
 
 1. The state: a machine as it stands; a world, which is run until a crowd has gathered; or a market, from whose open
    interest and prices a crowd is estimated (`backtest.crowd.estimate`).
-2. The venue and its policy, where they are given: of the same accounts, which keep their positions.
+2. The venue and its policy, where they are given: of the same accounts, which keep their positions. A policy brings its
+   own fund. What new rules liquidate, they liquidate at once, before the shock.
 3. The shock moves the fundamental, minute by minute, five minutes in; nothing else comes from outside. Unless `crowd`
    is "still", the crowd goes on trading: it follows trends, takes fright, funds buy what is cheap.
 4. Without feedback, the price is the one before times the shock. What is beyond it is the market's own.
@@ -46,6 +47,7 @@ KINDS = {
     at.GUEST: "guest",
 }
 RECOVERED = 0.1  # of the widest gap to the price without feedback
+LONGEST_HOURS = 24.0 * 366.0
 SMALLEST_WAVE = 0.01  # of the depth: a wave below it says nothing about the next
 Crowd = Literal["reacts", "still"]
 
@@ -77,7 +79,8 @@ class Stressed:
     @property
     def side(self) -> int:
         """1: a fall, which throws out longs."""
-        return -1 if np.sum(self.shock.returns) > 0.0 else 1
+        way = np.cumsum(self.shock.returns)
+        return -1 if way.max() > -way.min() else 1
 
     @cached_property
     def summary(self) -> dict[str, float]:
@@ -90,6 +93,7 @@ class Stressed:
         waves = self.waves
         deficit, imposed = self.adl_need
         fund = bars[:, at.FUND_BALANCE]
+        low = bars[:, at.FUND_LOW]
         start_fund = float(self.before.state[at.INSURANCE])
         return {
             "move without feedback": float(exogenous / self._start - 1.0),
@@ -106,11 +110,12 @@ class Stressed:
             "largest wave": float(waves[:, 0].max()) if len(waves) else 0.0,
             "R0": max_r0(waves, self.before.rules.depth),
             "fund before": start_fund,
-            "fund at worst": float(min(fund.min(), start_fund)),
+            "fund at worst": float(min(low.min(), start_fund)),
             "fund after": float(fund[-1]),
             "bad debt": float(s[at.BAD_DEBT] - self.before.state[at.BAD_DEBT]),
             "ADL": float(bars[:, at.ADL].sum()),
             "ADL accounts": float(len(np.unique(self._adl[:, at.E_ACCOUNT]))),
+            "ADL largest share": self.adl_largest_share,
             "ADL haircut": imposed,
             "ADL needed": deficit,
             "ADL overshoot": imposed - deficit,
@@ -144,6 +149,15 @@ class Stressed:
             imposed += max(lost, 0.0)
             need += max(lost - max(float(balance[int(step) - first]), 0.0), 0.0)
         return need, imposed
+
+    @cached_property
+    def adl_largest_share(self) -> float:
+        """The largest part of its equity that deleveraging took from one account at once; NaN: there was none."""
+        rows = self._adl
+        if not len(rows):
+            return math.nan
+        lost = rows[:, at.E_QUANTITY] * (rows[:, at.E_MARK] - rows[:, at.E_PRICE])
+        return float(np.max(lost / np.maximum(rows[:, at.E_EQUITY], 1e-9)))
 
     @cached_property
     def recovery_minutes(self) -> float:
@@ -222,8 +236,11 @@ class Stressed:
         return "\n".join(lines)
 
 
+SMALLEST_SHOCK = 0.005  # log: what comes after less is hardly its doing
+
+
 def _ratio(a: float, b: float) -> float:
-    return a / b if b != 0.0 else math.nan
+    return a / b if abs(b) >= SMALLEST_SHOCK else math.nan
 
 
 def max_r0(waves: Floats, book: float) -> float:
@@ -256,14 +273,14 @@ def stress(
     """One shock. A number is `Shock.instant` of it.
 
     `depth`: quote currency within 1 % instead of the state's. `haircut`: part of the crowd's collateral that is gone
-    when the shock comes (a stable coin off its peg). `noise`: a seed for the market's usual small moves; without it
+    from the start (a stable coin off its peg). `noise`: a seed for the market's usual small moves; without it
     nothing but the shock moves the price from outside. `estimate`: of a market, what `estimated_machine` takes.
     """
     shock = shock if isinstance(shock, Shock) else Shock.instant(shock)
     if crowd not in ("reacts", "still"):
         raise BadInput(f"crowd={crowd!r}: {did_you_mean(str(crowd), ('reacts', 'still'))}")
-    if not (is_number(hours) and hours > 0.0):
-        raise BadInput(f"hours={hours!r}: write how long to go on, such as 6")
+    if not (is_number(hours) and 0.0 < hours <= LONGEST_HOURS):
+        raise BadInput(f"hours={hours!r}: write how long to go on, such as 6, at most {LONGEST_HOURS:g}")
     if not (is_number(haircut) and 0.0 <= haircut < 1.0):
         raise BadInput(f"haircut={haircut!r}: write a fraction from 0 to below 1, such as 0.05")
     before = prepared(state, venue, policy, depth, seed, **estimate)
@@ -298,14 +315,21 @@ def prepared(
         raise BadInput(f"{', '.join(estimate)}: only where the crowd is estimated from a market")
     else:
         machine = state
-    return machine.copy(world=_changed(machine.world, profile, policy, depth))
+    made = machine.copy(world=_changed(machine.world, profile, policy, depth))
+    if policy is not None:
+        fund = policy.fund * made.world.coin.money
+        made.state[at.DEPOSITED] += fund - made.state[at.INSURANCE]
+        made.state[at.INSURANCE] = made.state[at.PEAK_FUND] = fund
+    return made
 
 
 def _changed(world: World, venue: Venue | None, policy: Policy | None, depth: float | None) -> World:
     if depth is not None and not (is_number(depth) and depth > 0.0):
         raise BadInput(f"depth={depth!r}: write quote currency within 1 %, above 0")
+    deeper = 1.0 if depth is None else depth / world.coin.depth
     return replace(
         world,
+        book=replace(world.book, premium_slope=world.book.premium_slope * deeper),  # in coins it stays what it is
         venue=venue or world.venue,
         tier_changes=world.tier_changes if venue is None else (),
         policy=policy or world.policy,

@@ -287,7 +287,7 @@ class World:
     policy: Policy = field(default_factory=Policy)
     venue: Venue = field(default_factory=lambda: venue("sim"))
     tier_changes: tuple[tuple[float, tuple[Tier, ...]], ...] = ()  # (from day, the table from then on)
-    funding_hours: tuple[tuple[float, float], ...] = ((0.0, 8.0),)  # (from day, hours between settlements)
+    funding_hours: tuple[tuple[float, float], ...] = ()  # (from day, hours between settlements); none: the venue's
     step_minutes: float = 1.0
     ticks: int = 4
 
@@ -302,13 +302,18 @@ class World:
             days = [day for day, _ in dated]
             if not all(is_number(day) and 0.0 <= day < math.inf for day in days) or days != sorted(days):
                 raise BadInput(f"{name}: write days in order, numbers of at least 0; these are {days}")
-        if not self.funding_hours or self.funding_hours[0][0] != 0.0:
+        if self.funding_hours and self.funding_hours[0][0] != 0.0:
             raise BadInput("funding_hours: the first is from day 0, such as ((0, 8), (30, 4))")
         for day, table in self.tier_changes:
             check_tiers(table, self.venue.tier_rule, f"tiers from day {day:g}", self.venue.closing_fee)
         for _, hours in self.funding_hours:
             if hours not in (1.0, 2.0, 4.0, 8.0):
                 raise BadInput(f"funding_hours: {hours!r} hours between settlements; write 1, 2, 4 or 8")
+
+    @property
+    def intervals(self) -> tuple[tuple[float, float], ...]:
+        """Hours between settlements, from day."""
+        return self.funding_hours or ((0.0, self.venue.funding.interval_hours),)
 
     @property
     def sigma(self) -> float:

@@ -132,7 +132,7 @@ class PlainCrowd:
 
     def interval(self) -> float:
         day = self.number * self.world.step_minutes / 1440.0
-        return [hours for since, hours in self.world.funding_hours if since <= max(day, 0.0)][-1]
+        return [hours for since, hours in self.world.intervals if since <= max(day, 0.0)][-1]
 
     def brackets(self) -> tuple[Tier, ...]:
         """Of the hour in which the step lies. Reading: a settlement at its end belongs to it, too."""

@@ -22,6 +22,7 @@ from backtest.crowd.kernel.layout import (
     EATEN,
     ENTRY,
     FEES,
+    FEES_PAID,
     FORCED,
     FREE,
     FUNDAMENTAL,
@@ -167,6 +168,7 @@ def pay_fee(a: Floats, s: Floats, i: int, fee: float) -> float:
     from_margin = fee - from_free
     a[MARGIN, i] -= from_margin
     s[FEES] += from_free + from_margin
+    a[FEES_PAID, i] += fee
     return fee
 
 

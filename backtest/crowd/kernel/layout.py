@@ -34,8 +34,11 @@ Ints = NDArray[np.int64]
     KIND,
     TOP,  # 1: one of the larger accounts
     REDUCED,  # step of its last partial liquidation
-) = range(19)
-ROWS = 19
+    MET,  # tick in which it was last forced
+    FEES_PAID,
+    FUNDING_PAID,
+) = range(22)
+ROWS = 22
 
 RETAIL, CARRY, FUND, MAKER, ARBITRAGE, ENGINE, GUEST = range(7)
 
@@ -70,24 +73,26 @@ RETAIL, CARRY, FUND, MAKER, ARBITRAGE, ENGINE, GUEST = range(7)
     EXTRA_MARGIN,  # initial margins are multiplied by this
     RETAIL_NET,  # coins
     MOVE,  # log price of the last minutes, decaying average
-    LAST_WAVE,  # notional newly triggered in the wave
+    LAST_WAVE,  # notional newly triggered in the wave: of accounts that were not met before in this tick
+    TICK_NUMBER,
     FAST_LEVEL,  # averages of the log index behind the trends
     SLOW_LEVEL,
     RECENT,  # where the ring of recent prices stands
-) = range(34)
-SLOTS = 34
+) = range(35)
+SLOTS = 35
 
 # what is recorded of a step
 (
     T_OPEN, T_HIGH, T_LOW, T_CLOSE, M_OPEN, M_HIGH, M_LOW, M_CLOSE, I_OPEN, I_HIGH, I_LOW, I_CLOSE,
     PREM, OI, DEPTH_BID, DEPTH_ASK, BOUGHT, SOLD, LIQ_LONG, LIQ_SHORT, ADL, FUND_BALANCE, STOPPED, N_WAVES,
     SHARE_LONG, SHARE_TOP, SHARE_TOP_SIZE, RETAIL_LONG, LEVER, FRAGILE_DOWN, FRAGILE_UP, SIGMA,
-) = range(32)  # fmt: skip
-COLUMNS = 32
+    FUND_LOW,
+) = range(33)  # fmt: skip
+COLUMNS = 33
 
 # rows of events
-E_STEP, E_KIND, E_ACCOUNT, E_QUANTITY, E_PRICE, E_MARK, E_BANKRUPT, E_EXTRA = range(8)
-EVENT_COLUMNS = 8
+E_STEP, E_KIND, E_ACCOUNT, E_QUANTITY, E_PRICE, E_MARK, E_BANKRUPT, E_EXTRA, E_EQUITY = range(9)
+EVENT_COLUMNS = 9
 LIQUIDATION_EVENT, ADL_EVENT, WAVE_EVENT = range(3)  # of a wave: newly triggered, its number, flow sent
 
 BLOCK = 256  # accounts that share one highest and one lowest level, and sums of the snapshot

@@ -41,6 +41,7 @@ from backtest.crowd.kernel.layout import (
     DOWN,
     E_ACCOUNT,
     E_BANKRUPT,
+    E_EQUITY,
     E_EXTRA,
     E_KIND,
     E_MARK,
@@ -50,7 +51,9 @@ from backtest.crowd.kernel.layout import (
     ENTRY,
     EVENTS,
     FEES,
+    FEES_PAID,
     FORCED,
+    FUND_LOW,
     INSURANCE,
     LAST,
     LAST_WAVE,
@@ -60,6 +63,7 @@ from backtest.crowd.kernel.layout import (
     LONG,
     MARGIN,
     MARK,
+    MET,
     N_WAVES,
     PEAK_FUND,
     REDUCE_FRACTION,
@@ -73,6 +77,7 @@ from backtest.crowd.kernel.layout import (
     STOPPED,
     T_HIGH,
     T_LOW,
+    TICK_NUMBER,
     UP,
     WAVE_EVENT,
     WAVES,
@@ -98,6 +103,7 @@ def note(
         row = events[at]
         row[E_STEP], row[E_KIND], row[E_ACCOUNT], row[E_QUANTITY] = s[STEP], kind, i, quantity
         row[E_PRICE], row[E_MARK], row[E_BANKRUPT], row[E_EXTRA] = price, s[MARK], bust, extra
+        row[E_EQUITY] = 0.0
     s[EVENTS] += 1.0
 
 
@@ -142,6 +148,9 @@ def collect(
                 how, dq = STOPPED_OUT, -q
             else:
                 continue
+            if a[MET, i] != s[TICK_NUMBER]:
+                a[MET, i] = s[TICK_NUMBER]
+                s[LAST_WAVE] += abs(q) * s[LAST]
             if how != TAKEN:
                 if flow > budget:
                     continue
@@ -175,7 +184,6 @@ def count_liquidation(s: Floats, row: Floats, q: float, price: float) -> None:
     notional = abs(q) * price
     row[LIQ_LONG if q > 0.0 else LIQ_SHORT] += notional
     s[FORCED] += notional
-    s[LAST_WAVE] += notional
 
 
 @jit
@@ -219,7 +227,10 @@ def deleverage(
         release(a, s, i)
         set_levels(a, bounds, i, tiers, p, mark)
         row[ADL] += coins * mark
+        at_row = int(s[EVENTS])
         note(s, events, ADL_EVENT, i, -dq, price, leverage, profit[k] / max(worth[k], 1.0))
+        if at_row < len(events):
+            events[at_row, E_EQUITY] = worth[k]
     settle_engine(a, s, engine)
 
 
@@ -260,6 +271,7 @@ def force(
     events: Floats, row: Floats,
 ) -> None:  # fmt: skip
     """All waves of one tick."""
+    s[TICK_NUMBER] += 1.0
     to_sell = p.engine_rate * displayed_depth(a, s, p, maker)
     for wave in range(MOST_WAVES):
         budget = p.wave_cap * displayed_depth(a, s, p, maker) / s[LAST]
@@ -269,6 +281,7 @@ def force(
             if who[k, 2] == TAKEN:
                 take_over(a, s, bounds, tiers, p, int(who[k, 0]), engine, events, row)
         met = False
+        row[FUND_LOW] = min(row[FUND_LOW], fund_worth(a, s, engine))
         if must_deleverage(a, s, p, engine):
             s[ADL_ACTIVE] = 1.0
             deleverage(a, s, bounds, tiers, p, engine, events, row)
@@ -287,6 +300,7 @@ def force(
         row[N_WAVES] += 1.0
         s[WAVES] += 1.0
         note(s, events, WAVE_EVENT, wave, s[LAST_WAVE], s[LAST], sent, 0.0)
+    row[FUND_LOW] = min(row[FUND_LOW], fund_worth(a, s, engine))
     settle_engine(a, s, engine)
     if s[INSURANCE] < 0.0 and a[Q, engine] == 0.0:  # the venue pays from its own fees
         s[BAD_DEBT] -= s[INSURANCE]
@@ -328,6 +342,7 @@ def send(
             note(s, events, LIQUIDATION_EVENT, i, -dq, price, price, bust)
             fee = min(p.liquidation_fee * notional, max(a[MARGIN, i], 0.0))
             a[MARGIN, i] -= fee
+            a[FEES_PAID, i] += fee
             s[INSURANCE] += fee
             a[REDUCED, i] = s[STEP]
             a[STAKE, i] *= 0.5

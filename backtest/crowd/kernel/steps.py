@@ -29,7 +29,9 @@ from backtest.crowd.kernel.layout import (
     FORCED,
     FREE,
     FUND_BALANCE,
+    FUND_LOW,
     FUNDAMENTAL,
+    FUNDING_PAID,
     I_CLOSE,
     I_HIGH,
     I_LOW,
@@ -169,6 +171,7 @@ def run(
         row = bars[t]
         before = np.log(s[LAST])
         row[:] = 0.0
+        row[FUND_LOW] = s[INSURANCE]
         index = index_price(s)
         row[T_OPEN], row[T_HIGH], row[T_LOW] = s[LAST], s[LAST], s[LAST]
         row[M_OPEN], row[M_HIGH], row[M_LOW] = s[MARK], s[MARK], s[MARK]
@@ -246,6 +249,7 @@ def pay_funding(a: Floats, s: Floats, bounds: Floats, tiers: Floats, p: Rules, r
         if q != 0.0:
             amount = q * price * rate
             a[MARGIN, i] -= amount
+            a[FUNDING_PAID, i] += amount
             paid += max(amount, 0.0)
     set_all_levels(a, bounds, tiers, p, s[MARK])
     return paid
