@@ -117,7 +117,7 @@ def stress(
         print(f"Page   {html}")
 
 
-SHARES = ("move", "part of", "lost", "left")
+SHARES = ("move", "part of", "lost", "left", "share")
 COUNTS = ("waves", "accounts", "minutes")
 
 

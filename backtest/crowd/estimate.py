@@ -333,5 +333,4 @@ def _set_state(machine: Machine, seen: Observed, row: int, moment: _Moment) -> N
         s[at_.VARIANCE] = float((day**2).mean() / (seen.hours * 60.0 / w.step_minutes))
     q = a[at_.Q]
     s[at_.LONG] = math.fsum(q[q > 0.0])
-    s[at_.RETAIL_NET] = math.fsum(q[a[at_.KIND] == at_.RETAIL])
     s[at_.DEPOSITED] = math.fsum(machine.equities()) + s[at_.INSURANCE] + s[at_.FEES]

@@ -25,9 +25,9 @@ from backtest.crowd.kernel import layout as at
 from backtest.crowd.kernel.layout import Floats
 from backtest.crowd.machine import Machine
 from backtest.crowd.shock import Shock
-from backtest.crowd.stress import Stressed, stress
+from backtest.crowd.stress import stress
 from backtest.crowd.truth import cascades
-from backtest.crowd.world import Policy, World
+from backtest.crowd.world import World
 from backtest.given import is_number
 from data.errors import BadInput, did_you_mean
 
@@ -254,13 +254,3 @@ def _chosen(over: Mapping[str, Sequence[Any]] | Sequence[str] | None) -> dict[st
             raise BadInput(f"no rule {name!r} to change: {did_you_mean(name, CHANGES)}")
     given = over if isinstance(over, Mapping) else {}
     return {name: tuple(given.get(name, CHANGES[name][1])) for name in names}
-
-
-def stresses(
-    states: Sequence[Machine | World], shock: Shock | float, *, threads: int | None = None, **how: Any
-) -> list[Stressed]:
-    """One shock on many states."""
-    return on_threads(lambda state: stress(state, shock, **how), states, threads)
-
-
-__all__ = ["CHANGES", "Futures", "Odds", "Policy", "futures", "sensitivity", "stresses", "wilson"]

@@ -416,7 +416,6 @@ def rules_of(world: World) -> Rules:
         fast_memory=kept(c.fast_trend_hours, minutes),
         slow_memory=kept(c.slow_trend_hours, minutes),
         variance_memory=kept(12.0, minutes),
-        move_memory=kept(1.0 / 12.0, minutes),
         breaker_margin=p.breaker_margin,
         breaker_pause=p.breaker_pause,
         breaker_factor=p.breaker_factor,

@@ -37,8 +37,6 @@ from backtest.crowd.kernel.layout import (
     PREMIUM,
     PRESSURE,
     RATE,
-    RETAIL,
-    RETAIL_NET,
     THIN,
     TO_FUNDING,
     Floats,
@@ -150,14 +148,10 @@ def trade(a: Floats, i: int, dq: float, price: float) -> None:
 def exchange(a: Floats, s: Floats, i: int, j: int, dq: float, price: float) -> None:
     """Account i gets dq coins from account j."""
     before = max(a[Q, i], 0.0) + max(a[Q, j], 0.0)
-    held_i, held_j = a[Q, i], a[Q, j]
+    held_i = a[Q, i]
     trade(a, i, dq, price)
     trade(a, j, held_i - a[Q, i], price)
     s[LONG] += max(a[Q, i], 0.0) + max(a[Q, j], 0.0) - before
-    if a[KIND, i] == RETAIL:
-        s[RETAIL_NET] += a[Q, i] - held_i
-    if a[KIND, j] == RETAIL:
-        s[RETAIL_NET] += a[Q, j] - held_j
 
 
 @jit

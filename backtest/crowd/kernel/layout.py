@@ -65,21 +65,17 @@ RETAIL, CARRY, FUND, MAKER, ARBITRAGE, ENGINE, GUEST = range(7)
     DEPOSITED,  # money that came in from outside, less what went out
     LONG,  # open interest, coins, summed up trade by trade
     EVENTS,  # rows written
-    WAVES,
     PEAK_FUND,  # highest insurance fund of these eight hours
     BAD_DEBT,  # losses that neither margin nor fund could pay
-    ADL_ACTIVE,
     PAUSE,  # steps for which trading of new positions is halted
     EXTRA_MARGIN,  # initial margins are multiplied by this
-    RETAIL_NET,  # coins
-    MOVE,  # log price of the last minutes, decaying average
     LAST_WAVE,  # notional newly triggered in the wave: of accounts that were not met before in this tick
     TICK_NUMBER,
     FAST_LEVEL,  # averages of the log index behind the trends
     SLOW_LEVEL,
     RECENT,  # where the ring of recent prices stands
-) = range(35)
-SLOTS = 35
+) = range(31)
+SLOTS = 31
 
 # what is recorded of a step
 (
@@ -179,7 +175,6 @@ class Rules(NamedTuple):
     fast_memory: float  # decay a step of the averages behind the trends
     slow_memory: float
     variance_memory: float
-    move_memory: float
     # breakers
     breaker_margin: float  # volatility over normal at which initial margins rise
     breaker_pause: float

@@ -33,7 +33,6 @@ from backtest.crowd.kernel.compile import jit
 from backtest.crowd.kernel.deleverage import allocate, loss_per_unit_at, scores
 from backtest.crowd.kernel.layout import (
     ADL,
-    ADL_ACTIVE,
     ADL_EVENT,
     BAD_DEBT,
     BLOCK,
@@ -80,7 +79,6 @@ from backtest.crowd.kernel.layout import (
     TICK_NUMBER,
     UP,
     WAVE_EVENT,
-    WAVES,
     Floats,
     Q,
     Rules,
@@ -248,8 +246,6 @@ def settle_engine(a: Floats, s: Floats, engine: int) -> None:
     """What the venue made or lost is the fund's."""
     s[INSURANCE] += a[MARGIN, engine]
     a[MARGIN, engine] = 0.0
-    if a[Q, engine] == 0.0:
-        s[ADL_ACTIVE] = 0.0
 
 
 @jit
@@ -283,7 +279,6 @@ def force(
         met = False
         row[FUND_LOW] = min(row[FUND_LOW], fund_worth(a, s, engine))
         if must_deleverage(a, s, p, engine):
-            s[ADL_ACTIVE] = 1.0
             deleverage(a, s, bounds, tiers, p, engine, events, row)
             trim(a, who, found)
             met = a[Q, engine] == 0.0
@@ -298,7 +293,6 @@ def force(
             break
         sent = send(a, s, bounds, tiers, p, maker, engine, who, found, engine_dq, events, row)
         row[N_WAVES] += 1.0
-        s[WAVES] += 1.0
         note(s, events, WAVE_EVENT, wave, s[LAST_WAVE], s[LAST], sent, 0.0)
     row[FUND_LOW] = min(row[FUND_LOW], fund_worth(a, s, engine))
     settle_engine(a, s, engine)
