@@ -1,0 +1,81 @@
+"""What signals ask of a market: its fields, and a few things made from them once and shared.
+
+    open ... depth       the fields of `data.market`, as strategies may see them
+    settled, ends        settlements of the symbol, closes of the bars (`strategies.signals.funding`)
+    near_long ...        the liquidation map at each close (`strategies.signals.fragility`)
+
+`fields_of` and `table_of` say what each needs of a market, and where that comes from.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from data.market import FIELDS
+from strategies.signals.edge import Array, Ints, frozen
+from strategies.signals.fragility import DISTANCES, Near, ladder_of
+from strategies.signals.funding import Settled, ends_of, settled_of
+
+if TYPE_CHECKING:
+    from data.market import Market
+
+LADDER = ("near_long", "near_short", *(f"near_{side}_{d:.0%}" for side in ("long", "short") for d in DISTANCES))
+PRICES = ("high", "low", "close")
+
+TABLES = {  # field -> the table that it is made of, as `unwind fetch` and `unwind import` call it
+    **dict.fromkeys(("funding_8h", "settled"), "funding"),
+    **dict.fromkeys(("open_interest", "open_interest_value"), "open_interest"),
+    **dict.fromkeys(("liq_long", "liq_short"), "liquidations"),
+    **dict.fromkeys(("ratio_accounts", "ratio_top_accounts", "ratio_top_positions", "taker_ratio"), "ratios"),
+    **dict.fromkeys(("bid_depth_1pct", "ask_depth_1pct"), "depth"),
+}
+
+
+def fields_of(name: str) -> tuple[str, ...]:
+    """The fields that an input is made of. The map wants prices and open interest in coins or in money."""
+    if name in LADDER:
+        return (*PRICES, "open_interest")
+    return {"settled": ("funding_8h",), "ends": ()}.get(name, (name,))
+
+
+def table_of(field: str) -> str:
+    """Where a field comes from, in words for a message."""
+    if field in ("index", "premium"):
+        return f"candles (price {field})"
+    return TABLES.get(field, "candles")
+
+
+class Inputs:
+    """The inputs of one symbol of a market."""
+
+    def __init__(self, view: Market, symbol: int) -> None:
+        """`view`: what `features_view` returns."""
+        self.market, self.symbol = view, symbol
+
+    def __getitem__(self, name: str) -> Any:
+        if name in FIELDS:
+            array = np.asarray(getattr(self.market, name))
+            return array if array.ndim == 1 else frozen(array[:, self.symbol])
+        if name in LADDER:
+            return self._near(name)
+        return self.settled if name == "settled" else self.ends
+
+    @cached_property
+    def settled(self) -> Settled:
+        return settled_of(self.market, self.symbol)
+
+    @cached_property
+    def ends(self) -> Ints:
+        return ends_of(self.market)
+
+    @cached_property
+    def ladder(self) -> Near:
+        return ladder_of(self.market, self.market.symbols[self.symbol])
+
+    def _near(self, name: str) -> Array:
+        _, side, *distance = name.split("_")
+        both = self.ladder.longs if side == "long" else self.ladder.shorts
+        return both[:, [f"{d:.0%}" for d in DISTANCES].index(distance[0])] if distance else both
