@@ -12,6 +12,7 @@
     │   └── StoreVersion            written by a newer version, or not a store
     └── SourceError                 a source that did not deliver
         ├── Unreachable             no network, refused, timed out
+        │   └── Banned              the venue has shut this address out for a while
         └── Corrupt                 checksum mismatch, truncated archive
 
 The command line prints the message and exits with `exit_code`; it never shows a traceback for these.
@@ -77,6 +78,10 @@ class SourceError(UnwindError):
 
 class Unreachable(SourceError):
     """The source did not answer."""
+
+
+class Banned(Unreachable):
+    """The venue has shut this address out for a while; asking on would make it longer."""
 
 
 class Corrupt(SourceError):

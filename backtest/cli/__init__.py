@@ -25,6 +25,8 @@ Verb = tuple[str, str, str]  # name, "module:function", the line in the list of 
 
 VERBS: tuple[Verb, ...] = (
     ("demo", "backtest.cli.demo:demo", "See it work: seeded data, no network, no keys."),
+    ("fetch", "backtest.cli.fetch:fetch", "History from an exchange, only what is missing."),
+    ("record", "backtest.cli.record:record", "Live from exchanges: liquidations, marks, open interest, depth."),
     ("synth", "backtest.cli.synth:synth", "Simulate years of a market, with the truth of what happened."),
     ("status", "backtest.cli.status:status", "What the store holds, and since when."),
     ("schema", "backtest.cli.schema:schema", "Every table and column, with units."),

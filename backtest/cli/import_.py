@@ -248,7 +248,7 @@ def _run(source: Any, db: Path, as_json: bool) -> int:
 
 
 def _say(store: Store, report: Report, remarks: Iterable[str], as_json: bool, text: str) -> None:
-    spans = list(_spans(store, report.written))
+    spans = list(stored_spans(store, report.written))
     if as_json:
         print_json({**report.as_dict(), "remarks": list(remarks), "stored": spans})
         return
@@ -261,7 +261,7 @@ def _say(store: Store, report: Report, remarks: Iterable[str], as_json: bool, te
     print(f"store: {store.path}")
 
 
-def _spans(store: Store, written: Written) -> Iterable[dict[str, Any]]:
+def stored_spans(store: Store, written: Written) -> Iterable[dict[str, Any]]:
     """What the store now holds of the tables that were written."""
     from data.schema import table
 

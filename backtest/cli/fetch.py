@@ -1,0 +1,158 @@
+"""`unwind fetch`: history from an exchange's own interface, only what the store lacks."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from backtest.cli.options import Db, Json, default_db, print_json, print_table
+from data.errors import BadInput
+
+if TYPE_CHECKING:
+    from data.fetching.job import Done, Job
+    from data.sources.ccxt_rest import VenueClient
+    from data.store import Store
+
+
+@Parameter(name="*", show_default=False)
+@dataclass(frozen=True)
+class Asking:
+    """How the venue is asked."""
+
+    workers: Annotated[int, Parameter(help="Requests under way at a time.")] = 4
+    rate: Annotated[float, Parameter(help="How much of the venue's rate limit to use; 0.5 is half of it.")] = 1.0
+    url: Annotated[str, Parameter(help="Another address for the venue, such as a proxy of your own.")] = ""
+    timeout: Annotated[float, Parameter(help="Seconds to wait for an answer.")] = 20.0
+    again: Annotated[bool, Parameter(negative="", help="Ask also for what the venue said it does not have.")] = False
+
+
+def fetch(
+    *,
+    venue: Annotated[str, Parameter(help="binance (USD-M and COIN-M), bybit, okx or hyperliquid.")],
+    symbols: Annotated[str, Parameter(help="Contracts, such as BTC/USDT:USDT,ETH/USDT:USDT or BTCUSDT.")],
+    since: Annotated[str, Parameter(help="First moment wanted, such as 2024-01-01.")],
+    until: Annotated[str, Parameter(help="First moment not wanted; without it, now.")] = "",
+    what: Annotated[
+        str,
+        Parameter(
+            help="candles, mark, index, premium, funding, open-interest, ratios, tiers, instruments; several with "
+            "commas."
+        ),
+    ] = "candles,mark,funding,instruments",
+    interval: Annotated[str, Parameter(help="Length of the bars.")] = "1m",
+    dry_run: Annotated[bool, Parameter(negative="", help="Say what would be asked for, and stop.")] = False,
+    asking: Asking = Asking(),
+    db: Db = default_db(),
+    as_json: Json = False,
+) -> int:
+    """Fetch history from an exchange into the store, only what is missing.
+
+    Such as:
+
+        unwind fetch --venue binance --symbols BTC/USDT:USDT,ETH/USDT:USDT \\
+            --since 2024-01-01 --what candles,mark,funding --interval 1m
+
+    Holes in what is stored are filled, and the same command goes on where
+    it stopped. The bar that is still open is never stored. What a venue
+    cannot serve is said before anything is asked for.
+    """
+    from data import clock
+    from data.fetching.asked import Wish, whats_of
+    from data.fetching.job import plan, run
+    from data.store import Store
+
+    wish = Wish(
+        tuple(dict.fromkeys(s.strip() for s in symbols.split(",") if s.strip())),
+        whats_of(what),
+        clock.moment(since),
+        clock.moment(until) if until else None,
+        clock.duration(interval),
+    )
+    clients = _clients(venue, asking)
+    store = Store(db)
+    job = plan(store, wish, clients, asking.again)
+    if dry_run:
+        _say_plan(job, as_json)
+        return 0
+    for note in () if as_json else job.notes:
+        print(f"note: {note}")
+    bar = _Bar(job.requests) if sys.stderr.isatty() and not as_json else None
+    with bar or nullcontext():
+        done = run(store, job, bar, asking.workers)
+    _say(store, job, done, as_json)
+    return done.report.exit_code
+
+
+def _clients(venue: str, asking: Asking) -> list[VenueClient]:
+    from data.sources.venue_table import parts
+
+    if asking.workers < 1:
+        raise BadInput(f"--workers {asking.workers}: at least 1 request is under way at a time")
+    if asking.rate <= 0 or asking.timeout <= 0:
+        raise BadInput("--rate and --timeout are above zero")
+    interfaces = parts(venue)  # a wrong name is said before ccxt is loaded
+    from data.sources.ccxt_rest import Manners, VenueClient
+    from data.sources.venue_keys import keys_of
+
+    manners = Manners(asking.url, asking.rate, asking.timeout)
+    return [VenueClient(v, manners, keys_of(v.keys) if v.keys else None) for v in interfaces]
+
+
+class _Bar:
+    """Requests and rows so far, and how long it will take."""
+
+    def __init__(self, total: int) -> None:
+        from tqdm.auto import tqdm
+
+        self._rows = 0
+        self._bar: Any = tqdm(total=total, unit=" requests", dynamic_ncols=True)
+
+    def page(self, rows: int) -> None:
+        self._rows += rows
+        self._bar.set_postfix_str(f"{self._rows:,} rows", refresh=False)
+        self._bar.update(1)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+
+def _say_plan(job: Job, as_json: bool) -> None:
+    lines = job.table()
+    rows = sum(line["rows"] for line in lines)
+    if as_json:
+        print_json({"plan": lines, "requests": job.requests, "rows": rows, "notes": list(job.notes)})
+        return
+    for note in job.notes:
+        print(f"note: {note}")
+    if lines:
+        print_table(lines)
+    print(f"{job.requests:,} requests for about {rows:,} rows; no history was asked for")
+
+
+def _say(store: Store, job: Job, done: Done, as_json: bool) -> None:
+    from backtest.cli.import_ import stored_spans
+
+    report = done.report
+    stored = list(stored_spans(store, report.written))
+    if as_json:
+        told = {"requests": job.requests, **report.as_dict(), "notes": list(job.notes), "remarks": done.remarks}
+        print_json({**told, "stored": stored})
+        return
+    if not report.files:
+        print("nothing is missing")
+    else:
+        print(str(report).replace(" files:", " pages:", 1).replace(" file:", " page:", 1))
+    for remark in done.remarks:
+        print(f"note: {remark}")
+    for s in stored:
+        span = f"{s['first']:%Y-%m-%d %H:%M} to {s['last']:%Y-%m-%d %H:%M}"
+        print(f"{s['table']} of {s['venue']} now: {s['rows']:,} rows, {span}")
+    print(f"store: {Path(store.path)}")

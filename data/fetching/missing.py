@@ -1,0 +1,144 @@
+"""Spans of time that the store lacks: [start, stop) in nanoseconds.
+
+* Bars and snapshots stand on a grid: what is stored is read as islands of neighbours, one query for all contracts.
+* Settlements: each speaks for the time of its interval before and after it, so that a settlement that is missing in the
+  middle leaves a hole, and one that is not due yet leaves none.
+* A venue that was asked and had nothing is remembered in `ingests`, as an origin with no rows that names the span.
+  It is asked again only for the last day, which may still fill up, or with `again`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from data import clock
+from data.fetching.asked import Series
+from data.rows import recipe_of
+
+if TYPE_CHECKING:
+    from data.store import Store
+
+Span = tuple[int, int]
+SOURCE = "fetch"
+VERSION = 1  # of what answers become; a change forgets what venues were said to lack
+EDGE = 5 * clock.MINUTE  # settlements are stamped up to a minute off the hour
+FILLING_UP = clock.DAY
+_USUAL_H = 8.0
+
+
+def recipe(series: Series) -> str:
+    """Names a feed in `ingests`."""
+    return recipe_of(SOURCE, VERSION, series.facts.name, series.feed.key, series.interval_s)
+
+
+def missing(store: Store, series: Sequence[Series], again: bool = False) -> dict[Series, list[Span]]:
+    """What each series lacks."""
+    return lacking(series, stored_spans(store, series), {} if again else empty_spans(store, series))
+
+
+def lacking(
+    series: Sequence[Series], stored: Mapping[Series, Sequence[Span]], empty: Mapping[Series, Sequence[Span]]
+) -> dict[Series, list[Span]]:
+    out = {}
+    for s in series:
+        there = [*stored.get(s, ()), *empty.get(s, ())]
+        if spans := without([(s.start, s.stop)], there):
+            out[s] = spans
+    return out
+
+
+def stored_spans(store: Store, series: Sequence[Series]) -> dict[Series, list[Span]]:
+    """What is stored of each series, as spans."""
+    groups: dict[tuple[Any, ...], list[Series]] = {}
+    for s in series:
+        groups.setdefault((s.facts.stored_as, s.feed.what, s.feed.kind, s.interval), []).append(s)
+    out: dict[Series, list[Span]] = {}
+    for members in groups.values():
+        one = members[0]
+        spans = _islands(store, one) if one.feed.is_grid else _settled(store, one)
+        out |= {s: spans.get(s.symbol, []) for s in members}
+    return out
+
+
+def _islands(store: Store, one: Series) -> dict[str, list[Span]]:
+    where, params = ["venue = ?", "interval_s = ?"], [one.facts.stored_as, one.interval_s]
+    if one.feed.table == "candles":
+        where.append("price = ?")
+        params.append(one.price)
+    if one.feed.kind:
+        where.append("kind = ?")
+        params.append(one.feed.kind)
+    us = one.interval // clock.US
+    query = (
+        "SELECT symbol, epoch_us(min(ts)) AS a, epoch_us(max(ts)) AS z FROM (SELECT symbol, ts, epoch_us(ts) - "
+        f"row_number() OVER (PARTITION BY symbol ORDER BY ts) * {us} AS island FROM (SELECT DISTINCT symbol, ts FROM "
+        f"{one.feed.table} WHERE {' AND '.join(where)})) GROUP BY symbol, island"
+    )
+    found = store.query(query, params).to_pydict()
+    out: dict[str, list[Span]] = {}
+    for symbol, a, z in zip(found["symbol"], found["a"], found["z"], strict=True):
+        out.setdefault(symbol, []).append((a * clock.US, (z + us) * clock.US))
+    return out
+
+
+def _settled(store: Store, one: Series) -> dict[str, list[Span]]:
+    query = "SELECT symbol, epoch_us(ts) AS t, max(interval_hours) AS h FROM funding WHERE venue = ? GROUP BY ALL"
+    found = store.query(query, [one.facts.stored_as]).to_pydict()
+    out: dict[str, list[Span]] = {}
+    for symbol, t, hours in zip(found["symbol"], found["t"], found["h"], strict=True):
+        out.setdefault(symbol, []).append(around(t * clock.US, hours or _USUAL_H))
+    return out
+
+
+def around(stamp: int, hours: float) -> Span:
+    """The time for which a settlement says that there was no other."""
+    reach = int(hours * clock.HOUR) - EDGE
+    return stamp - reach, stamp + reach
+
+
+def empty_spans(store: Store, series: Sequence[Series]) -> dict[Series, list[Span]]:
+    """Spans of which the venue said, when asked, that it has nothing."""
+    found = store.query(
+        "SELECT recipe, symbols[1] AS symbol, epoch_us(covers_from) AS a, epoch_us(covers_to) AS z FROM ingests "
+        "WHERE source = ? AND rows = 0 AND covers_to IS NOT NULL",
+        [SOURCE],
+    ).to_pydict()
+    by_key: dict[tuple[str, str], list[Span]] = {}
+    columns = (found["recipe"], found["symbol"], found["a"], found["z"])
+    for name, symbol, a, z in zip(*columns, strict=True):
+        by_key.setdefault((name, symbol), []).append((a * clock.US, z * clock.US))
+    return {s: spans for s in series if (spans := by_key.get((recipe(s), s.symbol)))}
+
+
+# ---- spans ---------------------------------------------------------------------------------------
+
+
+def merged(spans: Iterable[Span]) -> list[Span]:
+    """Sorted, with what touches or overlaps made one."""
+    out: list[Span] = []
+    for a, z in sorted(spans):
+        if out and a <= out[-1][1]:
+            out[-1] = (out[-1][0], max(z, out[-1][1]))
+        elif a < z:
+            out.append((a, z))
+    return out
+
+
+def without(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:
+    """What is left of the spans."""
+    out: list[Span] = []
+    holes = merged(taken)
+    for start, stop in merged(spans):
+        at = start
+        for a, z in holes:
+            if z <= at:
+                continue
+            if a >= stop:
+                break
+            if a > at:
+                out.append((at, a))
+            at = max(at, z)
+        if at < stop:
+            out.append((at, stop))
+    return out

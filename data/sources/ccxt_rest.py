@@ -1,0 +1,373 @@
+"""The one REST client: ccxt's classes ask, we keep the pace, and their errors become ours here.
+
+A `VenueClient` speaks to one entry of `data.sources.venue_table`. It may be used from many threads; each has a ccxt
+object of its own, and all share one `Pace`.
+
+1. A request waits its turn: ccxt knows its weight, the pace how much of the venue's limit is used.
+2. ccxt signs, sends and decodes. What it raises becomes one of ours in `errors_of`, the most specific first:
+   a ban is `Banned`, with its end; a key, a symbol or a request that the venue refuses is an error of that request;
+   429, 5xx, a time-out, a broken connection or an answer that is no JSON are worth another try (`_Again`).
+3. Another try comes after a pause that doubles, or as long as `Retry-After` says; meanwhile nobody asks.
+4. A venue that never answered is `Unreachable` after two tries: there is no network.
+
+Keys are sent by ccxt and appear nowhere else: not in messages, which are our own words and scrubbed of them, and not in
+ccxt's log, which would print headers and is switched off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from email.utils import parsedate_to_datetime
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import ccxt
+import requests
+
+from data import clock
+from data.errors import Banned, Corrupt, NotFound, SourceError, Unreachable
+from data.sources.venue_facts import VenueFacts
+from data.sources.venue_keys import Keys
+
+_LONGEST_PAUSE_S = 60.0
+_PLACEHOLDER = re.compile(r"^\$([a-z]+)(?:\.(\w+))?$")
+_BAN_END = re.compile(r"banned until (\d{13})")
+_PLACE = {451: "does not serve this place", 403: "forbids it"}
+_Result = TypeVar("_Result")
+Market = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How patiently and how fast a venue is asked. `rate` times the limit that ccxt knows; `url` instead of its own."""
+
+    url: str = ""
+    rate: float = 1.0
+    timeout_s: float = 20.0
+    attempts: int = 6
+    pause_s: float = 0.5
+
+
+@dataclass(frozen=True)
+class Answer:
+    payload: Any
+    sha256: str  # of the bytes as they came
+
+
+class _Again(Exception):
+    """Worth another try. `pause_s`: as long as the venue asked to wait; `silent`: nobody answered."""
+
+    def __init__(self, reason: str, pause_s: float = 0.0, silent: bool = False) -> None:
+        super().__init__(reason)
+        self.pause_s, self.silent = pause_s, silent
+
+
+class Pace:
+    """One queue for all threads: when the next request may go."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._free: dict[str, float] = {}
+        self._held = 0.0
+
+    def wait(self, seconds: float, lane: str = "") -> None:
+        """Wait for this request's turn, and take up `seconds` of the lane."""
+        with self._lock:
+            now = time.monotonic()
+            start = max(now, self._free.get(lane, 0.0), self._held)
+            self._free[lane] = start + seconds
+        if start > now:
+            time.sleep(start - now)
+
+    def hold(self, seconds: float) -> None:
+        """Nobody asks for so long."""
+        with self._lock:
+            self._held = max(self._held, time.monotonic() + seconds)
+
+
+@dataclass
+class _Heard:
+    """What the last answer's envelope said, of one thread."""
+
+    status: int = 0
+    headers: Mapping[str, str] = field(default_factory=dict)
+    sha256: str = ""
+
+
+class VenueClient:
+    """One venue's REST interface."""
+
+    def __init__(self, facts: VenueFacts, manners: Manners | None = None, keys: Keys | None = None) -> None:
+        self.facts, self.manners, self.keys = facts, manners or Manners(), keys
+        self.pace = Pace()
+        self._mine = threading.local()
+        self._lock = threading.Lock()
+        self._markets: dict[str, Market] = {}
+        self._answered = False
+        self._gone: Unreachable | None = None
+        self._clock_ahead = 0.0  # seconds, of the venue's clock to ours
+
+    # ---- asking ----------------------------------------------------------------------------------
+
+    def ask(self, method: str, params: Mapping[str, Any], pause_s: float = 0.0) -> Answer:
+        """One request, tried again as often as is worth it."""
+
+        def once() -> Answer:
+            if pause_s:
+                self.pace.wait(pause_s / self.manners.rate, method)
+            payload = getattr(self._ccxt, method)(dict(params))
+            if not isinstance(payload, dict | list):
+                raise _Again("the answer is no JSON")
+            return Answer(payload, self._heard.sha256)
+
+        return self._patiently(method, once)
+
+    def markets(self) -> dict[str, Market]:
+        """Contracts by unified name: the perpetuals that this interface trades."""
+        if not self._markets:
+            loaded = self._patiently("the list of contracts", lambda: self._ccxt.load_markets(True))
+            kinds = self.facts.contracts
+            swaps = {s: m for s, m in loaded.items() if m.get("swap") and not m.get("option")}
+            self._markets = {s: m for s, m in swaps.items() if ("inverse" if m["inverse"] else "linear") in kinds}
+        return self._markets
+
+    def now(self) -> int:
+        """The venue's clock, nanoseconds: its own endpoint, or the date of its last answer."""
+        if self.facts.time is not None:
+            method, path = self.facts.time
+            return int(dig(self.ask(method, {}).payload, path, method)) * clock.MS
+        if not self._markets:
+            self.markets()
+        return int((time.time() + self._clock_ahead) * clock.SECOND)
+
+    def params(self, template: Mapping[str, Any], market: Market, values: Mapping[str, Any]) -> dict[str, Any]:
+        """A request's parameters with the placeholders filled in."""
+        return {name: self._filled(value, market, values) for name, value in template.items()}
+
+    def _filled(self, value: Any, market: Market, values: Mapping[str, Any]) -> Any:
+        if isinstance(value, Mapping):
+            return self.params(value, market, values)
+        match = _PLACEHOLDER.match(value) if isinstance(value, str) else None
+        if match is None:
+            return value
+        if match[1] == "info":
+            return market["info"][match[2]]
+        if match[1] == "id":
+            return market[self.facts.id_field]
+        if match[1] == "contract":
+            return "inverse" if market["inverse"] else "linear"
+        return values[match[1]]
+
+    # ---- patience --------------------------------------------------------------------------------
+
+    def _patiently(self, what: str, once: Callable[[], _Result]) -> _Result:
+        for attempt in range(1, self.manners.attempts + 1):
+            if self._gone is not None:  # another thread has found out
+                raise self._gone
+            try:
+                with errors_of(self.facts, what, self._heard, self.keys):
+                    result = once()
+            except _Again as trouble:
+                hopeless = trouble.silent and not self._answered and attempt >= 2
+                if attempt == self.manners.attempts or hopeless:
+                    raise self._give_up(what, trouble, attempt) from None
+                pause = max(trouble.pause_s, self.manners.pause_s * 2 ** (attempt - 1))
+                if trouble.pause_s:
+                    self.pace.hold(min(_LONGEST_PAUSE_S, pause))
+                time.sleep(min(_LONGEST_PAUSE_S, pause))
+            except Banned as ban:
+                self._gone = ban
+                raise
+            else:
+                self._answered = True
+                return result
+        raise AssertionError("attempts is at least 1")
+
+    def _give_up(self, what: str, trouble: _Again, attempts: int) -> SourceError:
+        if trouble.silent and not self._answered:
+            self._gone = Unreachable(
+                f"{self.facts.name} cannot be reached at {self._host()}: {trouble}. Check the network"
+            )
+            return self._gone
+        if trouble.silent or trouble.pause_s:
+            self._gone = Unreachable(f"{self.facts.name} does not answer {what} after {attempts} tries: {trouble}")
+            return self._gone
+        return Corrupt(f"{self.facts.name}, {what}: {trouble}, {attempts} times. Try later")
+
+    def _host(self) -> str:
+        if self.manners.url:
+            return urlsplit(self.manners.url).netloc
+        urls = _texts(self._ccxt.urls["api"])
+        wanted = [u for u in urls if self.facts.ccxt.removeprefix("binance")[:1] + "api" in u]
+        return urlsplit((wanted or urls)[0].replace("{hostname}", str(self._ccxt.hostname))).netloc
+
+    # ---- ccxt ------------------------------------------------------------------------------------
+
+    @property
+    def _heard(self) -> _Heard:
+        if not hasattr(self._mine, "heard"):
+            self._mine.heard = _Heard()
+        heard: _Heard = self._mine.heard
+        return heard
+
+    @property
+    def _ccxt(self) -> Any:
+        if not hasattr(self._mine, "exchange"):
+            self._mine.exchange = self._make()
+        return self._mine.exchange
+
+    def _make(self) -> Any:
+        manners = self.manners
+        config: dict[str, Any] = {
+            "timeout": int(manners.timeout_s * 1000),
+            "enableRateLimit": True,
+            "requests_trust_env": not _is_loopback(manners.url),
+            "options": {"warnOnFetchOpenOrdersWithoutSymbol": False, **self.facts.options},
+        }
+        if self.keys is not None:
+            config |= {"apiKey": self.keys.key, "secret": self.keys.secret}
+        exchange = getattr(ccxt, self.facts.ccxt)(config)
+        exchange.logger = _SILENT
+        exchange.has["fetchCurrencies"] = False  # contracts are all we want; coins would be asked for with the key
+        exchange.session.hooks["response"].append(self._hear)
+        exchange.throttle = self._throttle(exchange)
+        if manners.url:
+            exchange.urls = {**exchange.urls, "api": _moved(exchange.urls["api"], manners.url.rstrip("/"))}
+        return exchange
+
+    def _throttle(self, exchange: Any) -> Callable[..., None]:
+        def throttle(cost: float | None = None) -> None:
+            self.pace.wait(exchange.rateLimit / 1000 * (1.0 if cost is None else cost) / self.manners.rate)
+
+        return throttle
+
+    def _hear(self, response: requests.Response, *_: Any, **__: Any) -> None:
+        heard = self._heard
+        heard.status, heard.headers = response.status_code, response.headers
+        heard.sha256 = hashlib.sha256(response.content).hexdigest()
+        if date := response.headers.get("Date"):
+            self._clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
+
+
+_SILENT = logging.Logger("unwind.ccxt", logging.CRITICAL + 1)
+
+
+@contextmanager
+def errors_of(facts: VenueFacts, what: str, heard: _Heard, keys: Keys | None = None) -> Iterator[None]:
+    """ccxt's errors, and those of requests below it, as ours: the most specific wins."""
+    heard.status, heard.headers = 0, {}
+    name = facts.name
+    try:
+        yield
+    except (ccxt.BaseError, requests.RequestException, OSError) as error:
+        told = _told(error, keys)
+        if heard.status in facts.bans:
+            raise _ban(facts, heard, told) from None
+        if heard.status == 429 or isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
+            raise _Again("it asks to slow down (429)", _retry_after(heard)) from None
+        if isinstance(error, ccxt.RequestTimeout | requests.Timeout | TimeoutError):
+            raise _Again("no answer in time", silent=True) from None
+        if heard.status >= 500:
+            raise _Again(f"the venue is in trouble ({heard.status})", _retry_after(heard)) from None
+        if heard.status == 0 and isinstance(error, ccxt.NetworkError | requests.RequestException | OSError):
+            raise _Again(_plain(error), silent=True) from None
+        if isinstance(error, ccxt.AuthenticationError):
+            raise SourceError(f"{name} refuses the API key for {what}: {told}") from None
+        if heard.status in _PLACE:
+            raise SourceError(f"{name} {_PLACE[heard.status]} ({heard.status}) for {what}: {told}") from None
+        if isinstance(error, ccxt.BadSymbol):
+            raise NotFound(f"{name} does not know the contract of this request for {what}: {told}") from None
+        if isinstance(error, ccxt.OnMaintenance | ccxt.NullResponse | ccxt.BadResponse):
+            raise _Again(f"the venue is in trouble: {told}") from None
+        raise SourceError(f"{name} refuses {what}: {told}") from None
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        if heard.status == 0:
+            raise
+        # ccxt reads its own answers, such as the list of contracts: one that is cut short trips it
+        raise _Again(f"the answer has not the documented form ({type(error).__name__})") from None
+
+
+def _ban(facts: VenueFacts, heard: _Heard, told: str) -> Banned:
+    if match := _BAN_END.search(told):
+        until = int(match[1]) * clock.MS
+    else:
+        until = int((time.time() + (_retry_after(heard) or facts.bans[heard.status])) * clock.SECOND)
+    when = clock.iso(until // clock.SECOND * clock.SECOND)
+    return Banned(
+        f"{facts.name} has shut this address out until {when} UTC ({heard.status}); nothing more is asked. "
+        "Run the same command after that, with a lower --rate"
+    )
+
+
+def _retry_after(heard: _Heard) -> float:
+    wait = str(heard.headers.get("Retry-After", ""))
+    return float(wait) if wait.replace(".", "", 1).isdigit() else 0.0
+
+
+def _told(error: BaseException, keys: Keys | None) -> str:
+    """The venue's own words, without address, query and keys."""
+    text = str(error)
+    if match := re.search(r'"(?:msg|retMsg)"\s*:\s*"([^"]+)"', text):
+        text = match[1] if not (end := _BAN_END.search(text)) else end[0]
+    text = re.sub(r"https?://\S+", "", text)
+    for hidden in (keys.key, keys.secret) if keys else ():
+        text = text.replace(hidden, "***")
+    return " ".join(text.split())[:200] or type(error).__name__
+
+
+def _plain(error: BaseException) -> str:
+    """Why nobody answered, in a few words."""
+    deep: BaseException | None = error
+    words = ""
+    while deep is not None:
+        words += f" {deep}"
+        deep = deep.__cause__ or deep.__context__
+    for sign, meaning in (
+        ("Name or service not known", "its name is not known here"),
+        ("name resolution", "its name is not known here"),
+        ("nodename nor servname", "its name is not known here"),
+        ("Connection refused", "nobody listens there"),
+        ("Network is unreachable", "there is no network"),
+        ("ProxyError", "the proxy does not let it through"),
+        ("SSL", "no safe connection"),
+    ):
+        if sign in words:
+            return meaning
+    return "the connection broke"
+
+
+def dig(payload: Any, path: Sequence[str | int], where: str) -> Any:
+    """What lies at a path in an answer."""
+    for step in path:
+        try:
+            payload = payload[step]
+        except (KeyError, IndexError, TypeError):
+            raise Corrupt(f"{where}: the answer has not the documented form, {step!r} is missing") from None
+    return payload
+
+
+# ---- addresses -----------------------------------------------------------------------------------
+
+
+def _moved(urls: Any, base: str) -> Any:
+    """ccxt's addresses with another host: the paths stay."""
+    if isinstance(urls, Mapping):
+        return {name: _moved(url, base) for name, url in urls.items()}
+    return base + urlsplit(str(urls).replace("{hostname}", "host")).path
+
+
+def _texts(urls: Any) -> list[str]:
+    if isinstance(urls, Mapping):
+        return [text for url in urls.values() for text in _texts(url)]
+    return [str(urls)]
+
+
+def _is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
