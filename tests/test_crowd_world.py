@@ -40,6 +40,7 @@ def years() -> list[dict[str, Any]]:
             "sharpe": giveaway.sharpe_of_rules(view),
             "auc": {f.name: f.auc for f in giveaway.feature_aucs(view)},
             "build-up": giveaway.build_up(view),
+            "shocks": giveaway.after_shocks(view),
             "cascades": view.cascades,
         }
 
@@ -67,13 +68,21 @@ def test_plain_rules_do_not_live_on_it(years: list[dict[str, Any]]) -> None:
 def test_no_single_feature_tells_when_a_cascade_comes(years: list[dict[str, Any]]) -> None:
     means = {name: float(np.nanmean([y["auc"][name] for y in years])) for name in years[0]["auc"]}
     best = max(means, key=lambda name: abs(means[name] - 0.5))
-    assert abs(means[best] - 0.5) < 0.2, (best, means[best])
+    # the bound of twenty seeds is 0.2; four carry 0.03 of luck
+    assert abs(means[best] - 0.5) < 0.23, (best, means[best])
+
+
+@pytest.mark.slow
+def test_the_size_of_an_unwind_rises_with_the_build_up(years: list[dict[str, Any]]) -> None:
+    for measure, least in (("build-up", 0.0), ("shocks", 0.1)):
+        for name in years[0][measure]:
+            assert np.mean([y[measure][name] for y in years]) > least, (measure, name)
 
 
 @pytest.mark.slow
 def test_cascades_have_both_causes(years: list[dict[str, Any]]) -> None:
     news = np.concatenate([y["cascades"].news for y in years])
-    assert 0.0 < news.mean() < 0.5
+    assert 0.04 < news.mean() < 0.5
 
 
 # --- measures of giveaway ---------------------------------------------------------------------------------------------
@@ -84,6 +93,28 @@ def test_auc_counts_pairs() -> None:
     assert giveaway.auc(np.array([1.0, 2.0, 3.0, 4.0]), np.array([1.0, 1.0, 0.0, 0.0])) == 0.0
     assert giveaway.auc(np.ones(4), np.array([1.0, 0.0, 1.0, 0.0])) == 0.5
     assert math.isnan(giveaway.auc(np.ones(3), np.zeros(3)))
+
+
+def test_shocks_are_large_hours_a_day_apart_and_what_they_liquidate_is_ranked_against_the_build_up() -> None:
+    hours, rng = 24 * 90, np.random.default_rng(5)
+    r = 0.004 * np.tanh(rng.standard_normal(hours))
+    planted = np.arange(800, hours - 10, 50)
+    r[planted] = -0.03
+    r[planted + 3] = 0.03  # too soon after to be one of its own
+    near = rng.random(hours)
+    liquidated = np.zeros(hours)
+    liquidated[planted + 2] = near[planted - 1]
+    ones = np.ones(hours)
+    none = truth.Cascades(*(np.empty(0, dtype=np.int64) for _ in range(3)), np.empty(0, dtype=bool),
+                          np.empty(0), np.empty(0), np.empty(0, dtype=np.int64))  # fmt: skip
+    view = giveaway.View(
+        np.exp(np.cumsum(r)), ones, ones, 1.0 + rng.random(hours), ones, ones, ones, liquidated, ones, near,
+        np.zeros(hours), none, none.start,
+    )  # fmt: skip
+    assert list(giveaway.shocks(view)) == list(planted)
+    found = giveaway.after_shocks(view)
+    assert found["leverage near the market"] > 0.99
+    assert abs(found["open interest / 30d"]) < 0.5
 
 
 def test_a_trading_rule_is_held_through_the_next_hour_and_pays_for_what_it_trades() -> None:

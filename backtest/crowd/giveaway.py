@@ -3,6 +3,7 @@
     sharpe_of_rules(view)   buy and hold, momentum, funding fade: net, of daily returns, a year
     feature_aucs(view)      how well each feature tells whether a cascade comes within a day, best first
     build_up(view)          rank correlation of a cascade's size with the build-up before it
+    after_shocks(view)      the same of what is liquidated after a large move, given the move
 
 All work on hours, and decide with what was known at the hour's end. A year or more; less says nothing.
 """
@@ -26,6 +27,8 @@ COST = 0.00055  # taker fee and half a spread, of what is traded
 MONTH = 30 * HOURS_A_DAY
 MOMENTUM_DAYS = (1, 3, 7, 14)
 FADE_FROM = 1.0  # standard deviations of funding over its last month
+SHOCK = 3.0  # an hour's move, in standard deviations of the week before
+SHOCK_HOURS = 6  # what is liquidated in so many hours is the answer to it
 
 
 @dataclass(frozen=True)
@@ -214,8 +217,41 @@ def build_up(view: View) -> dict[str, float]:
     }
 
 
-def _correlation(x: Floats, y: Floats) -> float:
-    """Spearman's, of few: NaN below ten."""
+def shocks(view: View) -> Ints:
+    """Hours that moved by `SHOCK` deviations of the week before, a day apart at least, after the first month."""
+    r = np.diff(np.log(view.close), prepend=np.log(view.close[0]))
+    usual = np.sqrt(moving_sum(r * r, 7 * HOURS_A_DAY) / (7 * HOURS_A_DAY))
+    large = np.zeros(len(r), dtype=bool)
+    large[1:] = np.abs(r[1:]) > SHOCK * np.maximum(usual[:-1], 1e-12)
+    found: list[int] = []
+    for hour in np.flatnonzero(large):
+        if MONTH < hour < len(r) - SHOCK_HOURS and (not found or hour - found[-1] >= HOURS_A_DAY):
+            found.append(int(hour))
+    return np.array(found, dtype=np.int64)
+
+
+def after_shocks(view: View) -> dict[str, float]:
+    """Partial rank correlation of the part of open interest that is liquidated with what stood there, given the move.
+
+    All shocks count, whether or not a cascade came of them: among cascades alone the small ones of crowded times,
+    which would have been nothing in calm ones, hide that crowded times make them larger.
+    """
+    hours = shocks(view)
+    size = np.array([view.liquidated[hour : hour + SHOCK_HOURS].sum() for hour in hours])
+    move = np.abs(np.log(view.close[hours] / view.close[hours - 1]))
+    usual = over_usual(view.open_interest)
+    return {
+        "open interest / 30d": _correlation(usual[hours - 1], size, move),
+        "leverage near the market": _correlation(view.near[hours - 1], size, move),
+    }
+
+
+def _correlation(x: Floats, y: Floats, given: Floats | None = None) -> float:
+    """Spearman's, of few: NaN below ten. `given`: what both owe to it is taken out of their ranks."""
     if len(x) < 10:
         return math.nan
-    return float(np.corrcoef(ranks(x), ranks(y))[0, 1])
+    a, b = ranks(x), ranks(y)
+    if given is not None:
+        c = ranks(given)
+        a, b = (one - np.polyval(np.polyfit(c, one, 1), c) for one in (a, b))
+    return float(np.corrcoef(a, b)[0, 1])

@@ -72,7 +72,7 @@ class Coin:
     price: float = 40_000.0
     tick: float = 0.1
     lot: float = 0.001
-    depth: float = 18e6  # quote currency within 1 %, one side, in quiet times
+    depth: float = 21e6  # quote currency within 1 %, one side, in quiet times
     volume: float = 2.4e9  # quote currency a day
     money: float = 300e6  # of the whole crowd, in quote currency
     beta: float = 1.0  # to the market's factor
@@ -90,19 +90,19 @@ class Factor:
     """One outside force on the index: the market's, or a coin's own."""
 
     volatility: float = 0.45  # a year
-    slow: float = 0.32  # standard deviation of log volatility, slow part
+    slow: float = 0.25  # standard deviation of log volatility, slow part
     slow_hours: float = 240.0  # half-life
-    fast: float = 0.42
+    fast: float = 0.35
     fast_hours: float = 4.0
     jumps: float = 4.0  # a day
     jump_size: float = 5.0  # in standard deviations of a step
-    news: float = 14.0  # a year
-    news_size: float = 0.025
+    news: float = 30.0  # a year
+    news_size: float = 0.035
     news_quick: float = 0.5  # part of it that is in the price within minutes
     news_minutes: float = 3.0  # half-life of the quick part
     news_slow_minutes: float = 30.0
-    burst: float = 0.9  # added to log volatility
-    burst_hours: float = 3.0
+    burst: float = 0.6  # added to log volatility
+    burst_hours: float = 2.0
     drift: float = 0.0  # a year
 
     def __post_init__(self) -> None:
@@ -173,7 +173,7 @@ class Crowd:
     long_bias: float = 0.35
     mood_hours: float = 200.0
     sentiment_hours: float = 60.0
-    mood_leverage: float = 0.10
+    mood_leverage: float = 0.20
     mood_entry: float = 0.45
     trend_entry: float = 0.2
     fast_trend_hours: float = 3.0
