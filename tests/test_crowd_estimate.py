@@ -223,6 +223,7 @@ def test_what_is_refused_says_why() -> None:
         (bare, None, None, "BTC/USDT:USDT has no open interest"),
         (market(n=20), None, None, "a map needs 24"),
         (market(), "2025-01-01T10:00", None, "10 bars have open interest before 2025-01-01 10:00"),
+        (market(), "2031-01-01", None, "is after the data"),
         (market(), None, "DOGE/USDT:USDT", "does not hold DOGE/USDT:USDT"),
         (Market.build("binance", {"BTC/USD:BTC": one}, "1h", START, START + N * HOUR), None, None, "inverse contract"),
     ):

@@ -359,6 +359,8 @@ def liquidation_path(
 def row_at(seen: Observed, at: Any) -> int:
     """The last bar that had ended, and that has a price."""
     count = len(seen.ts) if at is None else int(np.searchsorted(seen.ends, clock.moment(at), side="right"))
+    if at is not None and clock.moment(at) - int(seen.ends[-1]) >= seen.hours * HOUR_NS:
+        raise BadInput(f"at={at!r} is after the data, which end at {clock.iso(int(seen.ends[-1]))}: leave at= out")
     priced = np.isfinite(seen.close[:count])
     known = int((priced & np.isfinite(seen.open_interest[:count])).sum())
     if known < FEWEST_BARS:
