@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _MARK = "unwind-lake.json"
 _INGESTS = Path("table=ingests") / "part.parquet"
+_READABLE = (1, SCHEMA_VERSION)  # version 2 added a table and changed none; a table without files is empty
 _TOGETHER = 32  # files of a lake that are imported in one transaction
 LOOK_BACK = 8 * clock.DAY  # so that what was known at the start is known in the lake too
 
@@ -41,7 +42,7 @@ def check(folder: Path) -> None:
     about = json.loads(mark.read_text())
     if not about.get("complete"):
         raise StoreVersion(f"{folder}: its export was interrupted; run the same unwind export again")
-    if about["schema_version"] != SCHEMA_VERSION:
+    if about["schema_version"] not in _READABLE:
         raise StoreVersion(
             f"{folder} was exported with schema {about['schema_version']}, this version reads {SCHEMA_VERSION}; "
             "export it again"

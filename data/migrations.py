@@ -2,7 +2,7 @@
 
 `meta` keeps the version in the file. A change of a table means: raise `SCHEMA_VERSION` in data.schema, and add an
 entry to `STEPS` whose statements bring a file of the version before up to date. All steps run in
-one transaction. The tables as version 1 made them are kept in tests/golden: a change without a step is caught.
+one transaction. The tables as each version made them are kept in tests/golden: a change without a step is caught.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ from data.sql import Connection
 CURRENT = schema.SCHEMA_VERSION
 
 # version reached -> statements that lead there from the one before
-STEPS: Mapping[int, tuple[str, ...]] = {}
+STEPS: Mapping[int, tuple[str, ...]] = {
+    2: (
+        'CREATE TABLE "marks" ("venue" VARCHAR NOT NULL, "symbol" VARCHAR NOT NULL, "ts" TIMESTAMP NOT NULL, '
+        '"mark" DOUBLE, "index" DOUBLE, "funding_rate" DOUBLE, "funding_at" TIMESTAMP, "interval_s" BIGINT, '
+        '"known_at" TIMESTAMP NOT NULL)',
+    ),
+}
 
 
 def statements(prefix: str = "") -> list[str]:

@@ -24,7 +24,7 @@ from enum import StrEnum
 
 from data.errors import NotFound, did_you_mean
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Kind(StrEnum):
@@ -251,6 +251,30 @@ _TABLES = (
             _ts("time of the snapshot"),
             _real("quantity", "base, or contracts if inverse", "size open, one side", low=0),
             _real("value", "quote", "notional open, one side", low=0),
+            _KNOWN,
+        ),
+        known_from="ts",
+    ),
+    Table(
+        "marks",
+        "mark and index prices with the forecast of the coming funding rate, as they stood; from the recorder",
+        ("venue", "symbol", "ts", "known_at"),
+        "the time of receipt",
+        (
+            _VENUE,
+            _SYMBOL,
+            _ts("time of the snapshot"),
+            _real("mark", "quote", "mark price", low=0),
+            _real("index", "quote", "index or oracle price", low=0),
+            _real(
+                "funding_rate",
+                "fraction per interval",
+                "rate that the coming settlement would have",
+                low=-0.2,
+                high=0.2,
+            ),
+            Column("funding_at", Kind.TIME, "UTC", "time of the coming settlement"),
+            _interval("spacing of the snapshots", required=False),
             _KNOWN,
         ),
         known_from="ts",

@@ -439,10 +439,10 @@ def test_stored_forgets_what_others_changed(store: Store) -> None:
 # ---- opening, versions, locks --------------------------------------------------------------------------------------
 
 
-def test_version_1_is_frozen() -> None:
+def test_version_2_is_frozen() -> None:
     """A changed table needs a new schema version and a migration, or stores in the field break."""
-    frozen = (GOLDEN / "schema_v1.sql").read_text().split("\n", 1)[1]
-    assert schema.SCHEMA_VERSION == 1, "write the migration, and freeze the new version beside this one"
+    frozen = (GOLDEN / "schema_v2.sql").read_text().split("\n", 1)[1]
+    assert schema.SCHEMA_VERSION == 2, "write the migration, and freeze the new version beside this one"
     assert ";\n".join(schema.ddl(t) for t in schema.TABLES.values()) + ";\n" == frozen
 
 
@@ -452,8 +452,13 @@ def test_a_version_1_file_opens(tmp_path: Path) -> None:
     con.execute("CREATE TABLE meta (name VARCHAR NOT NULL, value VARCHAR NOT NULL)")
     con.execute("INSERT INTO meta VALUES ('schema_version', '1')")
     con.close()
+    with pytest.raises(StoreVersion, match="open it once for writing"):
+        Store(tmp_path / "old.duckdb", read_only=True)
     store = Store(tmp_path / "old.duckdb")
     assert store.write(candles(bars())).inserted == 100
+    fresh = Store(tmp_path / "new.duckdb")
+    shape = "SELECT table_name, column_name, data_type, is_nullable, column_index FROM duckdb_columns() ORDER BY ALL"
+    assert store.query(shape).to_pylist() == fresh.query(shape).to_pylist()
 
 
 def test_migration_is_all_or_nothing(store: Store) -> None:
@@ -465,10 +470,10 @@ def test_migration_is_all_or_nothing(store: Store) -> None:
     }
     with pytest.raises(duckdb.Error):
         migrations.migrate(con, 1, steps, to=3)
-    assert migrations.version(con, "s") == 1
+    assert migrations.version(con, "s") == schema.SCHEMA_VERSION
     assert "vwap" not in [r[0] for r in con.execute("DESCRIBE candles").fetchall()]
-    migrations.migrate(con, 1, steps, to=2)
-    assert migrations.version(con, "s") == 2
+    migrations.migrate(con, 1, {**steps, 3: ()}, to=3)
+    assert migrations.version(con, "s") == 3
     assert con.execute("SELECT count(vwap) FROM candles").fetchall() == [(100,)]
     with pytest.raises(StoreVersion, match="no way from schema 3 to 4"):
         migrations.migrate(con, 3, steps, to=4)

@@ -11,7 +11,7 @@ from data.reading import known
 from data.schema import MARKET_TABLES, TABLES, Table
 from data.scope import ANY
 
-SNAPSHOTS = ("open_interest", "ratios", "depth")
+SNAPSHOTS = ("open_interest", "ratios", "depth", "marks")
 EVENTS = ("liquidations", "liquidation_bars", "adl")
 KEYED = tuple(t.name for t in TABLES.values() if "venue" in t.key and t.name != "raw")
 CLOCKS_DIFFER_S = 60  # a venue's clock may be ahead of ours by as much
@@ -97,7 +97,7 @@ def pauses_of(name: str, where: str) -> str:
 
 
 def pauses(look: Look) -> Iterator[Fault]:
-    """Warning: snapshots of open interest, ratios or depth pause for more than two intervals."""
+    """Warning: snapshots of open interest, ratios, depth or marks pause for more than two intervals."""
     for row in look.rows_of(SNAPSHOTS, lambda name: pauses_of(name, look.where)):
         kind = f"{row['kind']} " if row.get("kind") else ""
         yield fault(
