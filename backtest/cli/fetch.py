@@ -62,13 +62,13 @@ def fetch(
     cannot serve is said before anything is asked for.
     """
     from data import clock
-    from data.fetching.asked import Wish, whats_of
+    from data.fetching.asked import Wish, things_of
     from data.fetching.job import plan, run
     from data.store import Store
 
     wish = Wish(
         tuple(dict.fromkeys(s.strip() for s in symbols.split(",") if s.strip())),
-        whats_of(what),
+        things_of(what),
         clock.moment(since),
         clock.moment(until) if until else None,
         clock.duration(interval),

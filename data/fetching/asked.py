@@ -28,7 +28,7 @@ class Wish:
     """What to fetch of one venue; times in nanoseconds, [since, until)."""
 
     symbols: tuple[str, ...]
-    whats: tuple[What, ...]
+    things: tuple[What, ...]
     since: int
     until: int | None = None
     interval: int = clock.MINUTE
@@ -82,7 +82,7 @@ class Exact:
     notes: tuple[str, ...]
 
 
-def whats_of(text: str) -> tuple[What, ...]:
+def things_of(text: str) -> tuple[What, ...]:
     """`candles,mark` as what can be asked for."""
     words = [w.strip().lower().replace("_", "-") for w in text.split(",") if w.strip()]
     if not words:
@@ -113,11 +113,11 @@ def find(
     return found
 
 
-def feeds_of(facts: VenueFacts, whats: Sequence[What]) -> tuple[list[Feed], list[str]]:
+def feeds_of(facts: VenueFacts, things: Sequence[What]) -> tuple[list[Feed], list[str]]:
     """The feeds for what is asked, and what the venue does not have."""
     feeds: list[Feed] = []
     notes: list[str] = []
-    for what in whats:
+    for what in things:
         if what in NOW_ONLY:
             continue
         if not (of := facts.of(what)):
@@ -144,7 +144,7 @@ def exact(wish: Wish, found: Mapping[str, tuple[VenueFacts, Market]], now: Mappi
     series: list[Series] = []
     notes: dict[str, None] = {}
     for facts in dict.fromkeys(f for f, _ in found.values()):
-        feeds, lacking = feeds_of(facts, wish.whats)
+        feeds, lacking = feeds_of(facts, wish.things)
         notes.update(dict.fromkeys(lacking))
         symbols = {s: m for s, (f, m) in found.items() if f is facts}
         for feed in feeds:

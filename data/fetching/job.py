@@ -49,7 +49,7 @@ class Job:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        remarks = [f.tiers.remark for f in self.interfaces() if f.tiers and What.TIERS in self.wish.whats]
+        remarks = [f.tiers.remark for f in self.interfaces() if f.tiers and What.TIERS in self.wish.things]
         return (*self.exact.notes, *(r for r in remarks if r))
 
     def interfaces(self) -> tuple[VenueFacts, ...]:
@@ -90,7 +90,7 @@ def plan(store: Store, wish: Wish, clients: Sequence[VenueClient], again: bool =
     now = {name: client.now() for name, client in used.items()}
     if wish.since >= max(now.values()):
         raise BadInput(f"--since {clock.iso(wish.since)} lies ahead of the venue's clock")
-    if What.TIERS in wish.whats:
+    if What.TIERS in wish.things:
         for client in used.values():
             if client.facts.tiers is not None and client.facts.tiers.needs_key and client.keys is None:
                 raise BadInput(snapshots.needs_key(client.facts))
@@ -136,9 +136,9 @@ def _snapshots(store: Store, job: Job) -> list[Batch]:
     for facts in job.interfaces():
         markets = {s: m for s, (f, m) in job.found.items() if f is facts}
         now = job.now[facts.name]
-        if What.INSTRUMENTS in job.wish.whats and (batch := snapshots.instruments(store, facts, markets, now)):
+        if What.INSTRUMENTS in job.wish.things and (batch := snapshots.instruments(store, facts, markets, now)):
             out.append(batch)
-        if What.TIERS in job.wish.whats:
+        if What.TIERS in job.wish.things:
             out += snapshots.tiers(store, facts, job.clients[facts.name], markets, now)
     return out
 

@@ -6,8 +6,8 @@ asked for in any order, several at a time. Whatever end of a window a venue begi
 at a time, the rest is simply what is still missing:
 
 1. Ask for the window; then for the part from the first to the last moment that is still missing; and so on.
-2. When an answer brings nothing new, and it was not the first, the venue has no more: what is missing is noted as such.
-   Settlements have no grid to miss on: there, what is missing is where two of them lie further apart than is usual.
+2. When `CONFIRM` answers in a row lack a row, the venue has none: what is missing is noted as such. One answer is
+   enough for the time before a contract was listed. Settlements have no grid to miss on: there, what is missing is where two of them lie further apart than is usual.
 3. A suspect answer (`rest_rows.Suspect`) is asked for again, and refused with the page when it stays so.
 """
 
@@ -32,6 +32,9 @@ from data.sources.rest_rows import Suspect, Window, frame_of
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+CONFIRM = 3  # answers in a row without a row, before it is believed that there is none
 
 
 @dataclass(frozen=True)
@@ -158,18 +161,19 @@ class _Reader:
     def _all(self) -> list[Span]:
         """Ask until nothing is missing or nothing more comes; what the venue does not have."""
         left: list[Span] = list(self.page.spans)
-        first = True
-        while True:
+        enough = 1 if left[-1][1] <= int(self.page.series.market.get("created") or 0) * clock.MS else CONFIRM
+        in_vain = 0
+        while left and in_vain < enough:
             fresh = self._fresh(self._ask((left[0][0], left[-1][1])))
             if len(fresh):
+                self.cut_short += bool(self.frames) or bool(in_vain)  # an answer before this one held it back
                 self.frames.append(fresh)
-                self.cut_short += not first  # the answer before this one held back what it had
-            elif not first:
-                return left
+                in_vain = 0
+            elif in_vain:
+                time.sleep(self.client.manners.pause_s)
+            in_vain += 1
             left = without(left, self._covered(fresh))
-            if not left:
-                return []
-            first = False
+        return left
 
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         for known in self.frames:
@@ -202,7 +206,7 @@ class _Reader:
         first, last = start // clock.MS, stop // clock.MS - 1
         bounds = {"start": first, "end": last, "before": first - 1, "after": last + 1}
         limit = min(s.feed.page, max(1, (stop - start) // s.interval)) if s.interval else s.feed.page
-        values = {**bounds, "limit": limit, "interval": s.feed.intervals.get(clock.label(s.interval), "")}
+        values = {**bounds, "limit": limit, "interval": s.feed.interval_name(s.interval)}
         params = self.client.params(s.feed.params, s.market, values)
         manners = self.client.manners
         for attempt in range(1, manners.attempts + 1):

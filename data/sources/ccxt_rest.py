@@ -276,7 +276,7 @@ def errors_of(facts: VenueFacts, what: str, heard: _Heard, keys: Keys | None = N
             raise _Again("no answer in time", silent=True) from None
         if heard.status >= 500:
             raise _Again(f"the venue is in trouble ({heard.status})", _retry_after(heard)) from None
-        if heard.status == 0 and isinstance(error, ccxt.NetworkError | requests.RequestException | OSError):
+        if heard.status < 400 and isinstance(error, ccxt.NetworkError | requests.RequestException | OSError):
             raise _Again(_plain(error), silent=True) from None
         if isinstance(error, ccxt.AuthenticationError):
             raise SourceError(f"{name} refuses the API key for {what}: {told}") from None

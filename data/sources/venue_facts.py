@@ -24,6 +24,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from data import clock
+
 if TYPE_CHECKING:
     from data.sources.tiers import Bracket
 
@@ -97,6 +99,10 @@ class Feed:
     @property
     def table(self) -> str:
         return TABLE_OF[self.what]
+
+    def interval_name(self, interval: int) -> str:
+        """The venue's name for an interval of so many nanoseconds."""
+        return next((name for ours, name in self.intervals.items() if clock.duration(ours) == interval), "")
 
     @property
     def is_grid(self) -> bool:
