@@ -137,6 +137,7 @@ GOLDEN: dict[str, tuple[Callable[[], Any], list[float]]] = {
     "fragility_up": (lambda: fragility.fragility([1.0], [0.0]), [NAN]),
     "absorption_down": (lambda: fragility.absorption([300.0], [200.0]), [1.5]),
     "absorption_up": (lambda: fragility.absorption([0.0], [200.0]), [0.0]),
+    "ladder_swept": (lambda: fragility.ladder_swept([30.0], [10.0], [1000.0]), [0.02]),
     # shells 0-2 % and 2-6 %, middles 1 % and 4 %: longs 4 and 2, shorts 1 and 8
     "ladder_pull": (
         lambda: fragility.ladder_pull([[4, 6]], [[1, 9]], (0.02, 0.06), 0.05),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from strategies.signals.unexpected import expected_oi
 
 pytestmark = pytest.mark.kernel
 NAN = math.nan
+START, H = clock.moment("2024-01-01"), clock.HOUR
 
 
 def walk(n: int, seed: int, holes: float = 0.0) -> np.ndarray:
@@ -142,6 +144,8 @@ def test_a_fine_bar_has_the_map_of_the_last_coarse_one() -> None:
     market = whole_market(15 * 120, 4, step=clock.MINUTE)
     near = fragility.ladder_of(market)
     path = liquidation_path(market.resample("15m"), distances=near.distances)
+    np.testing.assert_array_equal(near.met_longs[1513], path.long_triggered[99])
+    np.testing.assert_array_equal(near.met_shorts[1514], path.short_triggered[100])
     assert np.isnan(near.longs[: 96 * 15 - 1]).all()  # a day of open interest comes first
     for bar in (96 * 15 - 1, 1500, 1513, 1514, 1799):
         np.testing.assert_array_equal(near.longs[bar], path.long_near[(bar + 1) // 15 - 1])
@@ -204,6 +208,29 @@ def test_what_is_missing_is_said_with_the_table_to_fetch() -> None:
         compute("oi_to_market_cap", whole_market(30, 1))
     with pytest.raises(NotFound, match="there is no signal oi_bild: did you mean oi_build"):
         named("oi_bild")
+
+
+def made_of(symbol: str, **fields: np.ndarray) -> Market:
+    """A market of hours that holds these fields alone."""
+    grid = Market.build(
+        "x", {symbol: SymbolData(instrument={"contract_size": 100.0})}, clock.HOUR, START, START + 4 * H
+    )
+    return Market("x", replace(grid._laid, fields={name: np.asarray(x, dtype=float) for name, x in fields.items()}))
+
+
+def test_coins_and_money_stand_in_for_each_other() -> None:
+    price = np.array([100.0, 110.0, 120.0, NAN])
+    coins, money = np.array([5.0, 6.0, 4.0, 5.0]), np.array([500.0, 660.0, 480.0, 600.0])
+    linear = made_of("A/USDT:USDT", close=price, open_interest_value=money)
+    assert missing("oi_build", linear) == []
+    np.testing.assert_allclose(compute("oi_change", linear, step=1), [NAN, *np.log([6 / 5, 4 / 6]), NAN])
+    volume = made_of("A/USDT:USDT", open_interest=coins, volume=coins, high=price + 2, low=price - 2, close=price)
+    np.testing.assert_allclose(
+        compute("oi_to_volume", volume, window=1, day=1), [1.0, 1.0, 1.0, NAN]
+    )  # 5 coins open, 5 traded
+    inverse = made_of("A/USD:A", close=price, open_interest_value=money)
+    np.testing.assert_allclose(compute("oi_flush", inverse, window=2), [NAN, 0.0, 1 - 480 / 660, 0.0])
+    assert missing("oi_build", made_of("A/USDT:USDT", open_interest_value=money)) == ["open_interest"]
 
 
 def test_lengths_are_durations_or_bars() -> None:

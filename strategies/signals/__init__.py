@@ -14,6 +14,7 @@
     flow                liquidations, cascades, Hawkes intensity, price against volume, stop runs
     fragility           the liquidation map: what is near, and whether the book could take it
     volatility          realised, by five estimators; `breakers`: thresholds with a memory
+    hawkes, hazard, garch   with a fit: branching and its residual test, probability of a cascade, volatility ahead
     registry            every signal by name: `compute`, `all_features`
 
 docs/signals.md lists them, with what is known of their worth. The rules for what is not known are in `edge`.

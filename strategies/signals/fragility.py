@@ -25,11 +25,16 @@ SCALE = 0.03  # distance at which a level counts for 1 / e
 
 
 class Near(NamedTuple):
-    """Notional that would be liquidated within distances[j] of the price, (n, j): longs below it, shorts above it."""
+    """Notional that would be liquidated within distances[j] of the price, (n, j): longs below it, shorts above it.
+
+    `met_longs`, `met_shorts`: what stood on the map where the last coarse bar's range went, (n,).
+    """
 
     distances: tuple[float, ...]
     longs: Array
     shorts: Array
+    met_longs: Array
+    met_shorts: Array
 
 
 def ladder_of(market: Market, symbol: str | None = None, distances: tuple[float, ...] = DISTANCES) -> Near:
@@ -41,21 +46,28 @@ def ladder_of(market: Market, symbol: str | None = None, distances: tuple[float,
 
     one = market if symbol is None and len(market.symbols) == 1 else market.select([symbol or market.symbols[0]])
     nothing = np.full((len(one), len(distances)), np.nan)
-    base, _, settle = one.symbols[0].partition("/")[0], "", one.symbols[0].partition(":")[2]
+    none = Near(distances, nothing, nothing, nothing[:, 0], nothing[:, 0])
     coarse = _coarse(one)
-    if coarse is None or base == settle:
-        return Near(distances, nothing, nothing)
+    if coarse is None or is_inverse(one.symbols[0]):
+        return none
     view = coarse.features_view()
-    seen = np.isfinite(view.close) & (np.isfinite(view.open_interest) | np.isfinite(view.open_interest_value))
+    held = view.open_interest if np.isfinite(view.open_interest).any() else view.open_interest_value
+    seen = np.isfinite(view.close) & np.isfinite(held)
     count = np.cumsum(seen)
     if not len(count) or count[-1] < ladder.FEWEST_BARS:
-        return Near(distances, nothing, nothing)
+        return none
     path = ladder.liquidation_path(coarse, distances=distances)
     ends, enough = coarse.ts + coarse.interval, max(ladder.FEWEST_BARS, round(clock.DAY / coarse.interval))
     last = np.searchsorted(ends, one.ts + one.interval, side="right") - 1
     there = (last >= 0) & (count[last] >= enough)
     longs, shorts = (np.where(there[:, None], near[last], np.nan) for near in (path.long_near, path.short_near))
-    return Near(distances, longs, shorts)
+    met = (np.where(there, amount[last], np.nan) for amount in (path.long_triggered, path.short_triggered))
+    return Near(distances, longs, shorts, *met)
+
+
+def is_inverse(symbol: str) -> bool:
+    """Whether a contract is margined in its own base currency, by its unified name."""
+    return symbol.partition("/")[0] == symbol.partition(":")[2]
 
 
 def _coarse(market: Market) -> Market | None:
@@ -86,6 +98,17 @@ def absorption(near: Array, depth: Array) -> Array:
     is at its usual until a cascade starts and is gone a minute later, so it warns of nothing by itself.
     """
     return np.where(depth > 0.0, near / depth, np.nan)
+
+
+@columnwise
+def ladder_swept(met_long: Array, met_short: Array, open_interest_value: Array) -> Array:
+    """What the last quarter of an hour should have liquidated, net: (longs met - shorts met) / OI.
+
+    Longs and shorts that stood on the map where that bar's range went. Above 0: it ran through levels of longs. With
+    `stop_run` of the same sign it came back. Unit: fraction. No look-back but the map's. NaN where either is not known.
+    Source: the liquidation map of `backtest.crowd.ladder`. It is an estimate: `liquidation_intensity` is what was told.
+    """
+    return np.where(open_interest_value > 0.0, (met_long - met_short) / open_interest_value, np.nan)
 
 
 def ladder_pull(

@@ -4,7 +4,9 @@
     settled, ends        settlements of the symbol, closes of the bars (`strategies.signals.funding`)
     near_long ...        the liquidation map at each close (`strategies.signals.fragility`)
 
-`fields_of` and `table_of` say what each needs of a market, and where that comes from.
+Where a market holds open interest in coins only, or in money only, the other is made with the close; where it holds no
+quote volume, that is made with the mean of high, low and close. `fields_of` and `table_of` say what each input needs of
+a market, and where that comes from.
 """
 
 from __future__ import annotations
@@ -16,14 +18,21 @@ import numpy as np
 
 from data.market import FIELDS
 from strategies.signals.edge import Array, Ints, frozen
-from strategies.signals.fragility import DISTANCES, Near, ladder_of
+from strategies.signals.fragility import DISTANCES, Near, is_inverse, ladder_of
 from strategies.signals.funding import Settled, ends_of, settled_of
 
 if TYPE_CHECKING:
     from data.market import Market
 
-LADDER = ("near_long", "near_short", *(f"near_{side}_{d:.0%}" for side in ("long", "short") for d in DISTANCES))
+NEAR = ("near_long", "near_short", *(f"near_{side}_{d:.0%}" for side in ("long", "short") for d in DISTANCES))
+LADDER = (*NEAR, "met_long", "met_short")
 PRICES = ("high", "low", "close")
+
+STAND_INS = {  # field -> what it can be made of where a market does not hold it
+    "open_interest": ("open_interest_value", "close"),
+    "open_interest_value": ("open_interest", "close"),
+    "quote_volume": ("volume", *PRICES),
+}
 
 TABLES = {  # field -> the table that it is made of, as `unwind fetch` and `unwind import` call it
     **dict.fromkeys(("funding_8h", "settled"), "funding"),
@@ -56,9 +65,10 @@ class Inputs:
         self.market, self.symbol = view, symbol
 
     def __getitem__(self, name: str) -> Any:
+        if name in STAND_INS and name not in self.market.held:
+            return self._stand_in(name)
         if name in FIELDS:
-            array = np.asarray(getattr(self.market, name))
-            return array if array.ndim == 1 else frozen(array[:, self.symbol])
+            return self._field(name)
         if name in LADDER:
             return self._near(name)
         return self.settled if name == "settled" else self.ends
@@ -75,7 +85,27 @@ class Inputs:
     def ladder(self) -> Near:
         return ladder_of(self.market, self.market.symbols[self.symbol])
 
+    def _field(self, name: str) -> Array:
+        array = np.asarray(getattr(self.market, name))
+        made: Array = array if array.ndim == 1 else frozen(array[:, self.symbol])
+        return made
+
+    def _stand_in(self, name: str) -> Array:
+        """In coins or in money. An inverse contract is so many dollars whatever its price."""
+        symbol = self.market.symbols[self.symbol]
+        source = self._field(STAND_INS[name][0])
+        with np.errstate(all="ignore"):
+            if is_inverse(symbol):
+                size = float(self.market.instrument(symbol).get("contract_size") or np.nan)
+                return source / size if name == "open_interest" else source * size
+            if name == "quote_volume":
+                return source * sum(self._field(price) for price in PRICES) / len(PRICES)
+            close = self._field("close")
+            return source / close if name == "open_interest" else source * close
+
     def _near(self, name: str) -> Array:
+        if name.startswith("met"):
+            return self.ladder.met_longs if name == "met_long" else self.ladder.met_shorts
         _, side, *distance = name.split("_")
         both = self.ladder.longs if side == "long" else self.ladder.shorts
         return both[:, [f"{d:.0%}" for d in DISTANCES].index(distance[0])] if distance else both

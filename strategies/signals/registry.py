@@ -20,9 +20,22 @@ import numpy as np
 
 from data import clock
 from data.errors import BadInput, NotFound, did_you_mean
-from strategies.signals import breakers, buildup, flow, fragility, funding, phase, skew, unexpected, venues, volatility
+from strategies.signals import (
+    breakers,
+    buildup,
+    flow,
+    fragility,
+    funding,
+    garch,
+    hazard,
+    phase,
+    skew,
+    unexpected,
+    venues,
+    volatility,
+)
 from strategies.signals.edge import Array
-from strategies.signals.inputs import Inputs, fields_of, table_of
+from strategies.signals.inputs import STAND_INS, Inputs, fields_of, table_of
 
 if TYPE_CHECKING:
     from data.market import Market
@@ -159,6 +172,7 @@ _ALL = (
     Signal("fragility_up", fragility.fragility, ("near_short_2%", _OI_VALUE), unit="fraction", memory=STATE),
     Signal("absorption_down", fragility.absorption, ("near_long_1%", "bid_depth_1pct"), memory=STATE),
     Signal("absorption_up", fragility.absorption, ("near_short_1%", "ask_depth_1pct"), memory=STATE),
+    Signal("ladder_swept", fragility.ladder_swept, ("met_long", "met_short", _OI_VALUE), unit="fraction", memory=STATE),
     Signal("ladder_pull", fragility.ladder_pull, ("near_long", "near_short"), unit="fraction", memory=STATE),
     # volatility
     Signal("close_to_close", volatility.close_to_close, ("close",), {"window": _DAY}, "log a year", a_year=True),
@@ -170,6 +184,16 @@ _ALL = (
     Signal(
         "volatility_breaker", breakers.volatility_breaker, _OHLC,
         {"fast": _HOUR, "slow": _WEEK, "hold": _HOUR}, "code", memory=STATE,
+    ),
+    # with a fit
+    Signal(
+        "cascade_probability", hazard.cascade_probability, ("close", "open_interest"),
+        {"window": _MONTH, "horizon": _QUARTER, "ahead": _DAY, "every": _MONTH}, "probability",
+        memory=STATE, fitted=True,
+    ),
+    Signal(
+        "garch_volatility", garch.garch_volatility, ("close",),
+        {"window": "90d", "every": _WEEK}, "log a year", memory=STATE, fitted=True, a_year=True,
     ),
 )  # fmt: skip
 
@@ -185,7 +209,8 @@ def signal(name: str) -> Signal:
 def missing(name: str, market: Market) -> list[str]:
     """The tables that a market lacks for a signal."""
     held = set(market.held)
-    return sorted({table_of(f) for f in signal(name).needs if f not in held})
+    lacking = [f for f in signal(name).needs if f not in held and not set(STAND_INS.get(f, (f,))) <= held]
+    return sorted({table_of(f) for f in lacking})
 
 
 def compute(name: str, market: Market, **options: Any) -> Array:

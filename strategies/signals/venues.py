@@ -34,10 +34,10 @@ def totals(oi: Array) -> Array:
 
 
 def venue_total(open_interest: Any) -> Array:
-    """Open interest of all venues together, in its unit.
+    """Open interest of all venues together.
 
-    A venue counts from its first known value on. NaN where one of those is not known: what is missing would look like
-    a flush. No look-back but that. Source: definition.
+    Unit: that of the input. A venue counts from its first known value on. NaN where one of those is not known: what
+    is missing would look like a flush. No look-back but that. Source: definition.
     """
     return totals(_venues("venue_total: open_interest", open_interest))
 

@@ -14,6 +14,7 @@ from signal_inputs import first_rows, given_for, whole_market
 from data import clock
 from data.market import Market
 from strategies.signals import SIGNALS, Signal, compute
+from strategies.signals.inputs import LADDER
 from strategies.signals.registry import WINDOW
 
 FAST = [name for name, s in SIGNALS.items() if not s.fitted]
@@ -103,7 +104,7 @@ def test_units_do_not_matter(seed: int, spans: dict[str, Any], price: int, size:
     plain = whole_market(120, seed)
     scaled = whole_market(120, seed, price=2.0**price, size=2.0**size)
     for name in FAST:
-        if not SIGNALS[name].given and "near" not in "".join(SIGNALS[name].inputs):
+        if not SIGNALS[name].given and not set(LADDER) & set(SIGNALS[name].inputs):
             spread = 1e-9 if SIGNALS[name].family == "unexpected" else 1e-11
             same(of(name, plain, {}, spans), of(name, scaled, {}, spans), name, spread)
 
@@ -111,7 +112,7 @@ def test_units_do_not_matter(seed: int, spans: dict[str, Any], price: int, size:
 def test_the_map_s_signals_are_the_same_in_other_units() -> None:
     """By whole steps of the map's grid of prices."""
     plain, scaled = whole_market(400, 5), whole_market(400, 5, price=float(np.exp(0.001 * 700)), size=8.0)
-    for name in ("fragility_down", "fragility_up", "absorption_down", "absorption_up", "ladder_pull"):
+    for name in ("fragility_down", "fragility_up", "absorption_down", "absorption_up", "ladder_swept", "ladder_pull"):
         a, b = compute(name, plain), compute(name, scaled)
         assert np.isfinite(a).mean() > 0.5
         same(a, b, name, 1e-6)
