@@ -7,7 +7,8 @@ at a time, the rest is simply what is still missing:
 
 1. Ask for the window; then for the part from the first to the last moment that is still missing; and so on.
 2. When `CONFIRM` answers in a row lack a row, the venue has none: what is missing is noted as such. One answer is
-   enough for the time before a contract was listed. Settlements have no grid to miss on: there, what is missing is where two of them lie further apart than is usual.
+   enough for the time before a contract was listed. Settlements have no grid to miss on: there, what is missing is
+   where two of them lie further apart than is usual.
 3. A suspect answer (`rest_rows.Suspect`) is asked for again, and refused with the page when it stays so.
 """
 

@@ -39,7 +39,7 @@ from data.sources.venue_keys import Keys
 _LONGEST_PAUSE_S = 60.0
 _PLACEHOLDER = re.compile(r"^\$([a-z]+)(?:\.(\w+))?$")
 _BAN_END = re.compile(r"banned until (\d{13})")
-_PLACE = {451: "does not serve this place", 403: "forbids it"}
+_PLACE = {451: "does not serve this place", 403: "forbids what was asked"}
 _Result = TypeVar("_Result")
 Market = Mapping[str, Any]
 
@@ -204,9 +204,9 @@ class VenueClient:
     def _host(self) -> str:
         if self.manners.url:
             return urlsplit(self.manners.url).netloc
-        urls = _texts(self._ccxt.urls["api"])
-        wanted = [u for u in urls if self.facts.ccxt.removeprefix("binance")[:1] + "api" in u]
-        return urlsplit((wanted or urls)[0].replace("{hostname}", str(self._ccxt.hostname))).netloc
+        urls = self._ccxt.urls["api"]
+        lane = re.split("Get|Post", self.facts.feeds[0].method)[0]
+        return urlsplit(str(urls.get(lane) or next(iter(urls.values()))).format(hostname=self._ccxt.hostname)).netloc
 
     # ---- ccxt ------------------------------------------------------------------------------------
 
@@ -238,6 +238,7 @@ class VenueClient:
         exchange.has["fetchCurrencies"] = False  # contracts are all we want; coins would be asked for with the key
         exchange.session.hooks["response"].append(self._hear)
         exchange.throttle = self._throttle(exchange)
+        exchange.parse_json = self._parse(exchange.parse_json)
         if manners.url:
             exchange.urls = {**exchange.urls, "api": _moved(exchange.urls["api"], manners.url.rstrip("/"))}
         return exchange
@@ -247,6 +248,17 @@ class VenueClient:
             self.pace.wait(exchange.rateLimit / 1000 * (1.0 if cost is None else cost) / self.manners.rate)
 
         return throttle
+
+    def _parse(self, parse: Callable[[str], Any]) -> Callable[[str], Any]:
+        """ccxt takes an answer that is no JSON for an empty one; here it is trouble, error pages aside."""
+
+        def strictly(text: str) -> Any:
+            found = parse(text)
+            if found is None and self._heard.status == 200:
+                raise ccxt.BadResponse("the answer is no JSON")
+            return found
+
+        return strictly
 
     def _hear(self, response: requests.Response, *_: Any, **__: Any) -> None:
         heard = self._heard
@@ -270,6 +282,8 @@ def errors_of(facts: VenueFacts, what: str, heard: _Heard, keys: Keys | None = N
         told = _told(error, keys)
         if heard.status in facts.bans:
             raise _ban(facts, heard, told) from None
+        if heard.status in _PLACE:
+            raise SourceError(f"{name} {_PLACE[heard.status]} ({heard.status}): {told}") from None
         if heard.status == 429 or isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
             raise _Again("it asks to slow down (429)", _retry_after(heard)) from None
         if isinstance(error, ccxt.RequestTimeout | requests.Timeout | TimeoutError):
@@ -280,12 +294,10 @@ def errors_of(facts: VenueFacts, what: str, heard: _Heard, keys: Keys | None = N
             raise _Again(_plain(error), silent=True) from None
         if isinstance(error, ccxt.AuthenticationError):
             raise SourceError(f"{name} refuses the API key for {what}: {told}") from None
-        if heard.status in _PLACE:
-            raise SourceError(f"{name} {_PLACE[heard.status]} ({heard.status}) for {what}: {told}") from None
         if isinstance(error, ccxt.BadSymbol):
             raise NotFound(f"{name} does not know the contract of this request for {what}: {told}") from None
         if isinstance(error, ccxt.OnMaintenance | ccxt.NullResponse | ccxt.BadResponse):
-            raise _Again(f"the venue is in trouble: {told}") from None
+            raise _Again(told) from None
         raise SourceError(f"{name} refuses {what}: {told}") from None
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         if heard.status == 0:
@@ -361,12 +373,6 @@ def _moved(urls: Any, base: str) -> Any:
     if isinstance(urls, Mapping):
         return {name: _moved(url, base) for name, url in urls.items()}
     return base + urlsplit(str(urls).replace("{hostname}", "host")).path
-
-
-def _texts(urls: Any) -> list[str]:
-    if isinstance(urls, Mapping):
-        return [text for url in urls.values() for text in _texts(url)]
-    return [str(urls)]
 
 
 def _is_loopback(url: str) -> bool:

@@ -78,7 +78,7 @@ def _series(feed: Feed, name: str, rows: Sequence[Any]) -> pl.Series:
     loose = name in feed.optional
     values = [row.get(at) for row in rows] if loose else [row[at] for row in rows]
     kind = pl.Int64 if name in (feed.time, feed.closes) else pl.Float64
-    if any(isinstance(v, str) for v in values):
+    if isinstance(next((v for v in values if v is not None), None), str):
         texts = pl.Series(name, [None if v == "" or v is None else str(v) for v in values], dtype=pl.String)
         numbers = texts.cast(kind)
     else:

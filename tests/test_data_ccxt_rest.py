@@ -1,0 +1,293 @@
+"""The REST client against a loopback server: patience, bans, errors in plain words, keys that are never shown."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from venue_server.binance import KEY
+from venue_server.case import NOW, QUICK, client_of, fetch, same, truth_of, wish
+from venue_server.server import Fault, VenueServer
+from venue_server.truth import DAY, HOUR
+
+from data.errors import BadInput, Banned, Corrupt, NotFound, SourceError, Unreachable
+from data.fetching.asked import Wish
+from data.fetching.job import plan
+from data.sources.ccxt_rest import Manners, Pace, VenueClient
+from data.sources.venue_facts import What
+from data.sources.venue_keys import Keys, keys_of
+from data.sources.venue_table import TABLE, facts
+from data.store import Store
+
+SECRET = "a-secret-nobody-may-see"
+
+
+@pytest.fixture
+def server() -> Iterator[VenueServer]:
+    with VenueServer(truth_of("binance")) as running:
+        yield running
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "fetched.duckdb")
+
+
+def candles(hours: float = 100, symbols: int = 1) -> Wish:
+    return wish("binance", [What.CANDLES], int(NOW - hours * HOUR), symbols=symbols)
+
+
+# ---- patience ------------------------------------------------------------------------------------
+
+
+def test_retry_after_is_honoured_by_everybody(server: VenueServer, store: Store) -> None:
+    client = client_of("binance", server.url)
+    client.markets()
+    server.plan = [Fault("429", "klines", wait=0.4)]
+    before = time.monotonic()
+    fetch(store, candles(), client)
+    assert time.monotonic() - before >= 0.4
+    assert server.done["429"] == 1
+    same(store, server.truth, "binance", candles(), What.CANDLES)
+
+
+def test_a_pace_holds_every_thread_back() -> None:
+    pace, ends = Pace(), []
+    pace.hold(0.2)
+    started = time.monotonic()
+
+    def one() -> None:
+        pace.wait(0.05)
+        ends.append(time.monotonic() - started)
+
+    threads = [threading.Thread(target=one) for _ in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert min(ends) >= 0.2
+    assert all(b - a >= 0.045 for a, b in zip(sorted(ends), sorted(ends)[1:], strict=False))
+
+
+def test_lanes_of_a_pace_do_not_wait_for_each_other() -> None:
+    pace = Pace()
+    pace.wait(10.0, "statistics")
+    started = time.monotonic()
+    pace.wait(0.0)
+    assert time.monotonic() - started < 5.0
+
+
+def test_the_weight_that_ccxt_knows_paces_the_requests(server: VenueServer) -> None:
+    """Binance counts 2 for 499 bars and ccxt gives a weight 50 ms; at a tenth of the limit that is a second."""
+    client = client_of("binance", server.url, replace(QUICK, rate=1.0))
+    client._ccxt.throttle(2)
+    started = time.monotonic()
+    client._ccxt.throttle(2)
+    assert time.monotonic() - started >= 0.08
+
+
+def test_a_slow_answer_is_asked_for_again(server: VenueServer, store: Store) -> None:
+    server.plan = [Fault("slow", "klines", times=2, wait=0.8)]
+    fetch(store, candles(), client_of("binance", server.url, replace(QUICK, timeout_s=0.3)))
+    same(store, server.truth, "binance", candles(), What.CANDLES)
+
+
+def test_trouble_that_does_not_end_stops_it_and_what_came_is_stored(server: VenueServer, store: Store) -> None:
+    server.plan = [Fault("429", "klines", times=99, after=1, wait=0.01)]
+    with pytest.raises(Unreachable, match=r"does not answer .* after 4 tries: it asks to slow down .*goes on there"):
+        fetch(store, candles(200), client_of("binance", server.url), workers=1)
+    server.plan = []
+    job = plan(store, candles(200), [client_of("binance", server.url)])
+    assert 0 < sum(p.rows for p in job.pages) < 200 * 12
+    fetch(store, candles(200), client_of("binance", server.url))
+    same(store, server.truth, "binance", candles(200), What.CANDLES)
+
+
+def test_answers_that_stay_shifted_are_refused_and_nothing_of_them_is_stored(server: VenueServer, store: Store) -> None:
+    server.plan = [Fault("shift", "klines", times=99)]
+    with pytest.raises(Corrupt, match="its rows are shifted; 4 answers in a row are no good"):
+        fetch(store, candles(20), client_of("binance", server.url))
+    assert store.query("SELECT count(*) AS n FROM candles").to_pylist() == [{"n": 0}]
+
+
+def test_one_page_that_is_refused_does_not_stop_the_others(server: VenueServer, store: Store) -> None:
+    server.plan = [Fault("clash", "ETHUSDT", times=99)]
+    done = fetch(store, candles(20, symbols=2), client_of("binance", server.url))
+    assert done.report.exit_code == 2
+    assert "differ" in done.report.problems[0].reason
+    same(store, server.truth, "binance", candles(20, symbols=1), What.CANDLES)
+
+
+# ---- bans ----------------------------------------------------------------------------------------
+
+
+def test_a_ban_stops_everything_and_says_until_when(server: VenueServer, store: Store) -> None:
+    client = client_of("binance", server.url)
+    client.markets()
+    server.plan = [Fault("418", "klines", times=99, after=1)]
+    with pytest.raises(Unreachable, match=r"shut this address out until 2026-09-21 14:23:20 UTC \(418\)"):
+        fetch(store, candles(2000), client, workers=1)
+    assert server.done["418"] == 1  # not once more
+    with pytest.raises(Banned):
+        client.ask("fapiPublicGetTime", {})
+    assert server.done["418"] == 1
+
+
+def test_a_ban_of_bybit_is_ten_minutes() -> None:
+    with VenueServer(truth_of("bybit")) as server:
+        server.plan = [Fault("403", "kline")]
+        client = client_of("bybit", server.url)
+        with pytest.raises(Banned, match="shut this address out until"):
+            client.ask("publicGetV5MarketKline", {"category": "linear", "symbol": "BTCUSDT", "interval": "1"})
+
+
+# ---- refusals ------------------------------------------------------------------------------------
+
+
+def test_no_network_is_one_line() -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{nobody.getsockname()[1]}"
+    with pytest.raises(Unreachable) as caught:
+        client_of("binance", url).markets()
+    text = str(caught.value)
+    assert text == f"binance cannot be reached at {url[7:]}: nobody listens there. Check the network"
+
+
+@pytest.mark.parametrize("v", TABLE, ids=lambda v: v.name)
+def test_the_address_that_is_named_is_the_venues(v: object) -> None:
+    client = VenueClient(v)  # type: ignore[arg-type]
+    stem = client.facts.name.split("-")[0]
+    assert stem in client._host()
+    if client.facts.name.startswith("binance"):
+        assert client._host().startswith(("fapi.", "dapi.")[client.facts.name == "binance-coinm"])
+
+
+def test_a_place_that_is_not_served_is_not_asked_again(server: VenueServer) -> None:
+    server.plan = [Fault("451", "klines", times=9)]
+    with pytest.raises(SourceError, match="does not serve this place"):
+        client_of("binance", server.url).ask("fapiPublicGetKlines", {"symbol": "BTCUSDT", "interval": "1m"})
+    assert server.done["451"] == 1
+
+
+def test_a_refused_request_says_the_venues_own_words(server: VenueServer) -> None:
+    with pytest.raises(NotFound, match=r"does not know the contract .*Invalid symbol"):
+        client_of("binance", server.url).ask("fapiPublicGetKlines", {"symbol": "NOSUCH", "interval": "1m"})
+    assert len(server.log) == 1
+
+
+def test_markets_that_are_cut_short_are_asked_for_again(server: VenueServer) -> None:
+    server.plan = [Fault("malformed", "exchangeInfo", times=2)]
+    assert "BTC/USDT:USDT" in client_of("binance", server.url).markets()
+
+
+def test_the_venues_clock_counts_not_ours(server: VenueServer) -> None:
+    assert client_of("binance", server.url).now() == NOW * 1_000_000
+    with VenueServer(truth_of("hyperliquid")) as other:  # which has no clock: the date of an answer
+        assert abs(client_of("hyperliquid", other.url).now() // 1_000_000 - NOW) < 5_000
+
+
+# ---- a server that goes away ---------------------------------------------------------------------
+
+
+def test_a_server_that_restarts_midway_is_waited_for(store: Store) -> None:
+    truth = truth_of("binance")
+    with VenueServer(truth) as first:
+        port = first.port
+        client = client_of("binance", first.url, replace(QUICK, attempts=8, pause_s=0.05))
+        job = plan(store, candles(300), [client])
+        first.plan = [Fault("drop", "klines", times=99, after=2)]
+        done: list[object] = []
+        thread = threading.Thread(target=lambda: done.append(fetch(store, candles(300), client, workers=1)))
+        thread.start()
+        while not first.done["drop"]:
+            time.sleep(0.01)
+    time.sleep(0.2)
+    with VenueServer(truth, port) as second:
+        thread.join()
+        assert done
+        assert len(job.pages) > 5
+        assert len(second.history()) > 0
+        same(store, truth, "binance", candles(300), What.CANDLES)
+
+
+# ---- keys ----------------------------------------------------------------------------------------
+
+
+def test_brackets_need_a_key_and_that_is_said_before_anything_is_asked(server: VenueServer, store: Store) -> None:
+    asked = wish("binance", [What.TIERS, What.CANDLES], NOW - HOUR)
+    with pytest.raises(BadInput, match="set BINANCE_API_KEY and BINANCE_API_SECRET"):
+        plan(store, asked, [client_of("binance", server.url)])
+    assert server.history() == []
+
+
+@pytest.mark.parametrize("word", ["", "418", "slow", "500", "malformed"])
+def test_keys_are_in_no_message_no_log_and_not_in_the_store(
+    word: str, server: VenueServer, store: Store, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    key = KEY if not word else "a-wrong-key"
+    client = client_of("binance", server.url, replace(QUICK, timeout_s=0.3), Keys(key, SECRET))
+    server.plan = [Fault(word, "leverageBracket", times=9, wait=0.6)] if word else []
+    asked = wish("binance", [What.TIERS], NOW - HOUR)
+    said = ""
+    with caplog.at_level(logging.DEBUG):
+        try:
+            fetch(store, asked, client)
+        except SourceError as error:
+            said = f"{error} {error!r} {error.__cause__} {client.keys}"
+    assert bool(said) == bool(word)
+    out, err = capfd.readouterr()
+    everything = said + caplog.text + out + err + str(store.query("SELECT * FROM ingests").to_pylist())
+    assert any(h.get("X-MBX-APIKEY") == key for h in server.headers)
+    for hidden in (key, SECRET):
+        assert hidden not in everything
+        assert hidden.encode() not in store.path.read_bytes()
+
+
+def test_a_key_that_the_venue_refuses_is_not_repeated_in_the_message(server: VenueServer) -> None:
+    client = client_of("binance", server.url, keys=Keys("a-wrong-key", SECRET))
+    with pytest.raises(SourceError, match="refuses the API key") as caught:
+        client.ask("fapiPrivateGetLeverageBracket", {})
+    assert "a-wrong-key" not in str(caught.value)
+    assert len(server.log) == 1
+
+
+def test_no_key_goes_with_requests_that_need_none(server: VenueServer, store: Store) -> None:
+    client = client_of("binance", server.url, keys=Keys(KEY, SECRET))
+    fetch(store, candles(5), client)
+    assert server.history()
+    assert all(KEY not in str(h) for h in server.headers)
+
+
+def test_keys_come_from_the_environment_or_a_file_of_ones_own(tmp_path: Path) -> None:
+    assert keys_of("BINANCE", {}) is None
+    found = keys_of("BINANCE", {"BINANCE_API_KEY": "k", "BINANCE_API_SECRET": "s"})
+    assert found is not None
+    assert (found.key, found.secret) == ("k", "s")
+    assert repr(found) == str(found) == "Keys(***)"
+    with pytest.raises(BadInput, match="BINANCE_API_KEY is set but BINANCE_API_SECRET is not"):
+        keys_of("BINANCE", {"BINANCE_API_KEY": "k"})
+    file = tmp_path / "keys"
+    file.write_text("# mine\nBINANCE_API_KEY = k\nBINANCE_API_SECRET='s'\n")
+    file.chmod(0o644)
+    environment = {"UNWIND_KEYS": str(file)}
+    if os.name == "posix":
+        with pytest.raises(BadInput, match="chmod 600"):
+            keys_of("BINANCE", environment)
+    file.chmod(0o600)
+    assert keys_of("BINANCE", environment) == found
+    with pytest.raises(NotFound, match="which is not there"):
+        keys_of("BINANCE", {"UNWIND_KEYS": str(tmp_path / "none")})
+
+
+def test_manners_say_how_much_of_the_limit_is_used() -> None:
+    assert Manners().rate == 1.0
+    assert facts("bybit").bans == {403: 600.0}
+    assert DAY == 24 * HOUR
