@@ -23,7 +23,7 @@ from data.fetching import snapshots
 from data.fetching.asked import Exact, Market, Series, Wish, exact, find
 from data.fetching.missing import SOURCE, Span, empty_spans, merged, missing, stored_spans, without
 from data.fetching.pages import Counts, Notes, Page, Pages, cut
-from data.ingest import Report, ingest
+from data.ingest import TRANSACTION_ROWS, Report, ingest
 from data.rows import Batch, Origin, Rows
 from data.sources.ccxt_rest import VenueClient
 from data.sources.venue_facts import VenueFacts, What
@@ -108,7 +108,13 @@ class Done:
     remarks: list[str] = field(default_factory=list)
 
 
-def run(store: Store, job: Job, counts: Counts | None = None, workers: int = 4) -> Done:
+def run(
+    store: Store,
+    job: Job,
+    counts: Counts | None = None,
+    workers: int = 4,
+    transaction_rows: int = TRANSACTION_ROWS,
+) -> Done:
     """Fetch what the job plans."""
     done = Done(Report())
     for batch in _snapshots(store, job):
@@ -117,7 +123,7 @@ def run(store: Store, job: Job, counts: Counts | None = None, workers: int = 4) 
     if job.pages:
         notes = Notes()
         pages = Pages(job.pages, dict(job.clients), dict(job.now), workers, counts, notes)
-        report = ingest(pages, store, on_bad="list", workers=workers)
+        report = ingest(pages, store, on_bad="list", workers=workers, transaction_rows=transaction_rows)
         report.written += done.report.written
         report.files += done.report.files
         done = Done(report)

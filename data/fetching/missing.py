@@ -43,9 +43,15 @@ def lacking(
     out = {}
     for s in series:
         there = [*stored.get(s, ()), *empty.get(s, ())]
-        if spans := without([(s.start, s.stop)], there):
+        spans = without([(s.start, s.stop)], there)
+        if spans := spans if s.feed.is_grid else [span for span in spans if _has_hour(span)]:
             out[s] = spans
     return out
+
+
+def _has_hour(span: Span) -> bool:
+    """Whether a settlement can lie in a span: they come on whole hours, give or take a minute."""
+    return clock.ceil(span[0] - clock.MINUTE, clock.HOUR) < span[1]
 
 
 def stored_spans(store: Store, series: Sequence[Series]) -> dict[Series, list[Span]]:
