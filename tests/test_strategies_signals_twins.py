@@ -13,7 +13,7 @@ from backtest.crowd import truth
 from data import clock
 from data.errors import BadInput, NotFound
 from data.market import Market, Settlements, SymbolData
-from strategies.signals import SIGNALS, all_features, breakers, compute, flow, fragility, funding, missing, phase
+from strategies.signals import SIGNALS, all_features, breakers, compute, flow, fragility, funding, missing, phase, skew
 from strategies.signals import signal as named
 from strategies.signals.rolling import log_change
 from strategies.signals.unexpected import expected_oi
@@ -74,6 +74,13 @@ def test_fading_sums_are_the_sums_they_say() -> None:
     assert np.isfinite(found[40])
     with pytest.raises(BadInput, match="branching from 0 to below 1"):
         flow.hawkes_intensity(x, 0.1, 1.0, 5.0)
+
+
+def test_a_share_counts_bars_where_both_of_its_parts_are_known() -> None:
+    volume, nothing = [NAN, 20.0, 30.0], [0.0, 0.0, NAN]
+    np.testing.assert_allclose(flow.forced_share([50.0, 2.0, 9.0], nothing, volume, 2), [NAN, 0.1, 0.1])
+    np.testing.assert_allclose(flow.vwap_distance([11, 11, 11], [NAN, 20, 90], [5, 2, NAN], 2), [NAN, 0.1, 0.1])
+    np.testing.assert_allclose(skew.taker_imbalance([9, 3, 4], [NAN, 4, NAN], 2), [NAN, 0.5, 0.5])
 
 
 def test_phases_have_the_numbers_of_the_truth() -> None:

@@ -44,7 +44,7 @@ def liquidation_imbalance(liq_long: Array, liq_short: Array, window: Bars) -> Ar
     Unit: part, 1 is longs only, -1 shorts only, 0 both alike or nobody. Look-back: window. NaN where less than
     half of the window is known. Source: definition.
     """
-    longs, shorts = _both_sides(liq_long, liq_short, window)
+    longs, shorts = _where_both(liq_long, liq_short, window)
     total = longs + shorts
     return np.where(total > 0.0, (longs - shorts) / total, np.where(np.isnan(total), np.nan, 0.0))
 
@@ -54,12 +54,10 @@ def forced_share(liq_long: Array, liq_short: Array, quote_volume: Array, window:
     """Part of what was traded that was forced: sum(long + short) / sum(volume), over the last bars.
 
     Unit: fraction. Look-back: window. Bars count where both are known. NaN where that is less than half of
-    the window, or nothing traded. Source:
-    definition.
+    the window, or nothing traded. Source: definition.
     """
-    forced = liq_long + liq_short
-    traded = np.asarray(rolling_sum(np.where(np.isnan(forced), np.nan, quote_volume), window, HALF))
-    return np.where(traded > 0.0, np.asarray(rolling_sum(forced, window, HALF)) / traded, np.nan)
+    forced, traded = _where_both(liq_long + liq_short, quote_volume, window)
+    return np.where(traded > 0.0, forced / traded, np.nan)
 
 
 @columnwise
@@ -126,9 +124,7 @@ def vwap_distance(close: Array, quote_volume: Array, volume: Array, window: Bars
     Linear contracts (volume in coins). Unit: fraction. Look-back: window. Bars count where both are known. NaN where
     that is less than half of the window, or nothing traded. Source: definition of the volume-weighted average price.
     """
-    pair = quote_volume + volume
-    money = np.asarray(rolling_sum(np.where(np.isnan(pair), np.nan, quote_volume), window, HALF))
-    coins = np.asarray(rolling_sum(np.where(np.isnan(pair), np.nan, volume), window, HALF))
+    money, coins = _where_both(quote_volume, volume, window)
     return np.where((coins > 0.0) & (money > 0.0), close * coins / money - 1.0, np.nan)
 
 
@@ -194,7 +190,8 @@ def liquidation_excitation(liq_long: Array, liq_short: Array, window: Bars, half
     return np.where(usual > 0.0, decayed(frozen(both), 0.5 ** (1.0 / half_life)) / usual, np.nan)
 
 
-def _both_sides(liq_long: Array, liq_short: Array, window: int) -> tuple[Array, Array]:
-    dark = np.isnan(liq_long + liq_short)
-    longs, shorts = (np.asarray(rolling_sum(np.where(dark, np.nan, x), window, HALF)) for x in (liq_long, liq_short))
-    return longs, shorts
+def _where_both(a: Array, b: Array, window: int) -> tuple[Array, Array]:
+    """Sums of two series over the bars in which both are known."""
+    dark = np.isnan(a + b)
+    first, second = (np.asarray(rolling_sum(np.where(dark, np.nan, x), window, HALF)) for x in (a, b))
+    return first, second

@@ -4,12 +4,13 @@
     found.probability, found.fits
 
 1. The label of bar t: did the event happen in (t, t + ahead]? It is known only at t + ahead.
-2. After the close of every `every`-th bar, fit on rows whose labels are known by then, every `stride`-th of them, as
-   many as there are. Features are put in standard deviations of the training rows, and cut at 5.
+2. After the close of every `every`-th bar, fit on rows whose labels are known by then, every `stride`-th of them (none:
+   `ahead`, so that no two labels share a bar). Features are put in standard deviations of the training rows, and cut
+   at 5. Coefficients are drawn to 0 by a normal prior, `prior` its deviation: events are few.
 3. Until the next fit those coefficients turn the features of each bar into a probability.
 
 `link`: "logit", or "cloglog", the hazard of an event that may come at any moment of the bars ahead. Where a fit has too
-few events, or separates them perfectly, the one before it goes on.
+few events, the one before it goes on.
 
 `skill` says what the probabilities were worth out of sample. Do not expect much: precursors that hold for all
 cascades were not found, and shocks from outside have none.
@@ -60,8 +61,9 @@ class Skill(NamedTuple):
 
 
 def event_probability(
-    features: Any, happened: Any, ahead: int, every: int, link: str = "logit", stride: int | None = None
-) -> Hazard:
+    features: Any, happened: Any, ahead: int, every: int, link: str = "logit", stride: int | None = None,
+    prior: float = 1.0,
+) -> Hazard:  # fmt: skip
     """P(event in the next `ahead` bars) at each close, by features (n, m); see the module.
 
     `happened`: 1 in a bar with the event, 0 in one without, NaN where it is not known.
@@ -70,15 +72,15 @@ def event_probability(
     x = x[:, None] if x.ndim == 1 else x
     if len(x) != len(events) or events.ndim != 1:
         raise BadInput(f"event_probability: features are {x.shape}, happened {events.shape}: give (n, m) and (n,)")
-    if link not in LINKS or ahead < 1 or every < 1:
-        raise BadInput(f"event_probability: link is {' or '.join(LINKS)}; ahead and every are bars, 1 or more")
-    label, step = will_happen(events, ahead), stride or max(1, ahead // 4)
+    if link not in LINKS or ahead < 1 or every < 1 or not prior > 0.0:
+        raise BadInput(f"event_probability: link is {' or '.join(LINKS)}; ahead, every and prior are above 0")
+    label, step = will_happen(events, ahead), stride or ahead
     rows = np.flatnonzero(np.isfinite(x).all(axis=1) & np.isfinite(label))
     rows = rows[rows % step == 0]
     out, fits = np.full(len(x), np.nan), list[HazardFit]()
     for bar, stop in refits(len(x), every - 1, every):
         known = rows[rows <= bar - ahead]
-        if (fit := _fitted(x[known], label[known], bar, link)) is not None:
+        if (fit := _fitted(x[known], label[known], bar, link, prior)) is not None:
             fits.append(fit)
         if fits:
             out[bar:stop] = _predicted(fits[-1], x[bar:stop], link)
@@ -143,7 +145,7 @@ def skill(probability: Any, happened: Any, ahead: int) -> Skill:
     return Skill(len(p), base, auc, 1.0 - float(((p - label) ** 2).mean()) / (base * (1.0 - base)))
 
 
-def _fitted(x: Array, label: Array, bar: int, link: str) -> HazardFit | None:
+def _fitted(x: Array, label: Array, bar: int, link: str, prior: float) -> HazardFit | None:
     """None where the rows say nothing."""
     events = int(label.sum())
     if min(events, len(label) - events) < FEWEST_EVENTS:
@@ -157,14 +159,19 @@ def _fitted(x: Array, label: Array, bar: int, link: str) -> HazardFit | None:
     deviation = np.where(deviation > 0.0, deviation, np.inf)  # what never moves has no part in it
     design = np.column_stack((np.ones(len(x)), _standard(x, mean, deviation)))
     kind = links.Logit() if link == "logit" else links.CLogLog()
+    penalty = np.array([0.0] + [1.0 / (prior**2 * len(x))] * x.shape[1])
+    share = events / len(label)
+    begin = np.zeros(x.shape[1] + 1)
+    begin[0] = np.log(share / (1.0 - share)) if link == "logit" else np.log(-np.log1p(-share))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         try:
-            made = GLM(label, design, family=Binomial(link=kind)).fit(maxiter=100)
+            model = GLM(label, design, family=Binomial(link=kind))
+            made = model.fit_regularized(alpha=penalty, L1_wt=0.0, start_params=begin)
         except (Warning, np.linalg.LinAlgError, ValueError, FloatingPointError):
             return None
     found = np.asarray(made.params, dtype=np.float64)
-    if not made.converged or not np.isfinite(found).all():
+    if not np.isfinite(found).all():
         return None
     return HazardFit(bar, len(label), events, found, mean, deviation)
 
