@@ -15,6 +15,7 @@ from data.errors import BadInput, NotFound
 from data.market import Market, Settlements, SymbolData
 from strategies.signals import SIGNALS, all_features, breakers, compute, flow, fragility, funding, missing, phase, skew
 from strategies.signals import signal as named
+from strategies.signals.inputs import series
 from strategies.signals.rolling import log_change
 from strategies.signals.unexpected import expected_oi
 
@@ -237,7 +238,19 @@ def test_coins_and_money_stand_in_for_each_other() -> None:
     )  # 5 coins open, 5 traded
     inverse = made_of("A/USD:A", close=price, open_interest_value=money)
     np.testing.assert_allclose(compute("oi_flush", inverse, window=2), [NAN, 0.0, 1 - 480 / 660, 0.0])
+    np.testing.assert_allclose(series(linear, "open_interest"), [5, 6, 4, NAN])
+    np.testing.assert_allclose(series(volume, "open_interest_value"), [500, 660, 480, NAN])
+    np.testing.assert_allclose(series(inverse, "open_interest"), money / 100.0)
     assert missing("oi_build", made_of("A/USDT:USDT", open_interest_value=money)) == ["open_interest"]
+
+
+@pytest.mark.parametrize("step", [clock.MINUTE, 4 * clock.HOUR, clock.DAY, 7 * clock.DAY])
+def test_usual_lengths_suit_bars_of_any_length(step: int) -> None:
+    market = whole_market(120, 6, step=step)
+    found = all_features(market)
+    for name in ("sigma_move", "yang_zhang", "stop_run", "oi_change"):
+        assert np.isfinite(found[name][-1]) == (step > clock.MINUTE or name == "oi_change"), name
+    assert SIGNALS["yang_zhang"].history(market) == (1442 if step == clock.MINUTE else 22)
 
 
 def test_lengths_are_durations_or_bars() -> None:

@@ -57,6 +57,13 @@ def table_of(field: str) -> str:
     return TABLES.get(field, "candles")
 
 
+def series(market: Market, name: str) -> Array:
+    """One input of every symbol, (n,) or (n, k), with what stands in for it: open interest in coins, say."""
+    view = market.features_view()
+    columns = [Inputs(view, j)[name] for j in range(len(view.symbols))]
+    return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+
+
 class Inputs:
     """The inputs of one symbol of a market."""
 

@@ -54,6 +54,7 @@ class Signal:
     unit: str = "ratio"
     given: tuple[str, ...] = ()
     reach: Mapping[str, int] = field(default_factory=dict)  # a length counts so many times in the look-back
+    fewest: int = 1  # bars of the usual `window`, however long bars are: a deviation of less is noise
     memory: str = WINDOW  # what it depends on: a window of bars, all of the past but ever less of it, or a state
     fitted: bool = False  # a model is fitted on the way: slow
     a_year: bool = False  # of one bar as computed, given as of a year
@@ -77,33 +78,36 @@ class Signal:
 
         Settlements are counted with one more interval of at most 8 hours.
         """
-        lengths = ((clock.duration(span) * self.reach.get(name, 1), name) for name, span in self.spans.items())
-        return 2 + sum(-(-(ns + (8 * clock.HOUR if name == "hours" else 0)) // market.interval) for ns, name in lengths)
+        total = 2 + (_bars_of(market, "8h") if "hours" in self.spans else 0)
+        for name, span in self.spans.items():
+            total += self.reach.get(name, 1) * _bars_of(market, span, self.fewest if name == "window" else 1)
+        return total
 
     def lengths(self, market: Market, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The spans in bars (a parameter called hours: in hours). A default shorter than a bar is one bar."""
+        """The spans in bars (a parameter called hours: in hours). A usual one may be longer on long bars."""
         made: dict[str, Any] = {}
         for name, usual in self.spans.items():
             asked = options.get(name, usual)
             if name == "hours":
                 made[name] = clock.duration(asked) / clock.HOUR if isinstance(asked, str) else float(asked)
             elif isinstance(asked, str):
-                made[name] = market.bars(asked) if name in options else _bars_of(market, asked)
+                fewest = self.fewest if name == "window" else 1
+                made[name] = market.bars(asked) if name in options else _bars_of(market, asked, fewest)
             else:
                 made[name] = asked
         return made
 
 
-def _bars_of(market: Market, usual: str) -> int:
-    """The default of a length on bars of any size: rounded up, and enough bars for a deviation if it is longer."""
-    return max(-(-clock.duration(usual) // market.interval), 1)
+def _bars_of(market: Market, usual: str, fewest: int = 1) -> int:
+    """A usual length on bars of any size, rounded up."""
+    return max(-(-clock.duration(usual) // market.interval), fewest)
 
 
 _OHLC = ("open", "high", "low", "close")
 _LIQ = ("liq_long", "liq_short")
 _OI, _OI_VALUE = ("open_interest",), "open_interest_value"
 _MONTH, _WEEK, _DAY, _HOUR, _QUARTER = "30d", "7d", "1d", "1h", "15m"
-_SD = "standard deviations"
+_SD, _PER_YEAR, _FEW = "standard deviations", "log a year", 20
 _AHEAD = {"window": _MONTH, "step": _HOUR}
 
 _ALL = (
@@ -154,8 +158,8 @@ _ALL = (
     Signal("liquidation_imbalance", flow.liquidation_imbalance, _LIQ, {"window": _HOUR}, "fraction"),
     Signal("forced_share", flow.forced_share, (*_LIQ, "quote_volume"), {"window": _HOUR}, "fraction"),
     Signal("liquidation_surge", flow.liquidation_surge, _LIQ, {"fast": _QUARTER, "slow": _WEEK}),
-    Signal("sigma_move", flow.sigma_move, ("close",), {"horizon": _QUARTER, "window": _DAY}, _SD),
-    Signal("cascade", flow.cascade, ("close", "open_interest"), {"horizon": _QUARTER, "window": _DAY}, "fraction"),
+    Signal("sigma_move", flow.sigma_move, ("close",), {"horizon": _QUARTER, "window": _DAY}, _SD, fewest=_FEW),
+    Signal("cascade", flow.cascade, ("close", *_OI), {"horizon": _QUARTER, "window": _DAY}, "fraction", fewest=_FEW),
     Signal("exhaustion", flow.exhaustion, _LIQ, {"fast": "5m", "slow": _HOUR}, "fraction"),
     Signal(
         "hawkes_intensity", flow.hawkes_intensity, ("events", "mu", "branching", "half_life"),
@@ -175,11 +179,13 @@ _ALL = (
     Signal("ladder_swept", fragility.ladder_swept, ("met_long", "met_short", _OI_VALUE), unit="fraction", memory=STATE),
     Signal("ladder_pull", fragility.ladder_pull, ("near_long", "near_short"), unit="fraction", memory=STATE),
     # volatility
-    Signal("close_to_close", volatility.close_to_close, ("close",), {"window": _DAY}, "log a year", a_year=True),
-    Signal("parkinson", volatility.parkinson, ("high", "low"), {"window": _DAY}, "log a year", a_year=True),
-    Signal("garman_klass", volatility.garman_klass, _OHLC, {"window": _DAY}, "log a year", a_year=True),
-    Signal("rogers_satchell", volatility.rogers_satchell, _OHLC, {"window": _DAY}, "log a year", a_year=True),
-    Signal("yang_zhang", volatility.yang_zhang, _OHLC, {"window": _DAY}, "log a year", a_year=True),
+    Signal(
+        "close_to_close", volatility.close_to_close, ("close",), {"window": _DAY}, _PER_YEAR, fewest=_FEW, a_year=True
+    ),
+    Signal("parkinson", volatility.parkinson, ("high", "low"), {"window": _DAY}, _PER_YEAR, fewest=_FEW, a_year=True),
+    Signal("garman_klass", volatility.garman_klass, _OHLC, {"window": _DAY}, _PER_YEAR, fewest=_FEW, a_year=True),
+    Signal("rogers_satchell", volatility.rogers_satchell, _OHLC, {"window": _DAY}, _PER_YEAR, fewest=_FEW, a_year=True),
+    Signal("yang_zhang", volatility.yang_zhang, _OHLC, {"window": _DAY}, _PER_YEAR, fewest=_FEW, a_year=True),
     Signal("volatility_ratio", volatility.volatility_ratio, _OHLC, {"fast": _HOUR, "slow": _WEEK}),
     Signal(
         "volatility_breaker", breakers.volatility_breaker, _OHLC,
@@ -187,13 +193,13 @@ _ALL = (
     ),
     # with a fit
     Signal(
-        "cascade_probability", hazard.cascade_probability, ("close", "open_interest"),
+        "cascade_probability", hazard.cascade_probability, ("close", *_OI),
         {"window": _MONTH, "horizon": _QUARTER, "ahead": _DAY, "every": _MONTH}, "probability",
-        memory=STATE, fitted=True,
+        fewest=_FEW, memory=STATE, fitted=True,
     ),
     Signal(
         "garch_volatility", garch.garch_volatility, ("close",),
-        {"window": "90d", "every": _WEEK}, "log a year", memory=STATE, fitted=True, a_year=True,
+        {"window": "90d", "every": _WEEK}, _PER_YEAR, memory=STATE, fitted=True, a_year=True,
     ),
 )  # fmt: skip
 
