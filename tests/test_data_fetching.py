@@ -154,11 +154,11 @@ def test_a_period_beyond_reach_is_said_with_the_place_that_has_it() -> None:
     asked = wish("binance", [What.OPEN_INTEREST, What.CANDLES], NOW - 60 * DAY)
     made = ready(BINANCE, asked)
     assert made.notes == (
-        "binance serves open-interest from 2026-08-22 14:13:20 on; for what is older: unwind import archive "
+        "binance serves open-interest from 2026-08-22 14:23:20 on; for what is older: unwind import archive "
         "https://data.binance.vision --kind metrics --symbols BTC/USDT:USDT,ETH/USDT:USDT --since 2026-07-23",
     )
     oi = next(s for s in made.series if s.feed.what is What.OPEN_INTEREST)
-    assert oi.start == clock.ceil((NOW - 30 * DAY) * clock.MS, 5 * clock.MINUTE)
+    assert oi.start == clock.ceil((NOW - 30 * DAY + 10 * MINUTE) * clock.MS, 5 * clock.MINUTE)
     bars = next(s for s in made.series if s.feed.what is What.CANDLES)
     assert bars.start == clock.ceil(asked.since, 5 * clock.MINUTE)
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
 
 from cyclopts import Parameter
 
 from backtest.cli.options import Db, Json, default_db, print_json, print_table
-from data.errors import BadInput
+from data.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
     from data.fetching.job import Done, Job
@@ -63,7 +65,6 @@ def fetch(
     """
     from data import clock
     from data.fetching.asked import Wish, things_of
-    from data.fetching.job import plan, run
     from data.store import Store
 
     wish = Wish(
@@ -74,6 +75,8 @@ def fetch(
         clock.duration(interval),
     )
     clients = _clients(venue, asking)
+    from data.fetching.job import plan, run  # loads ccxt, which `_clients` has found to be there
+
     store = Store(db)
     job = plan(store, wish, clients, asking.again)
     if dry_run:
@@ -95,12 +98,20 @@ def _clients(venue: str, asking: Asking) -> list[VenueClient]:
         raise BadInput(f"--workers {asking.workers}: at least 1 request is under way at a time")
     if asking.rate <= 0 or asking.timeout <= 0:
         raise BadInput("--rate and --timeout are above zero")
+    if asking.url and not urlsplit(asking.url).netloc:
+        raise BadInput(f"--url {asking.url!r} is no address: write http://host or https://host")
     interfaces = parts(venue)  # a wrong name is said before ccxt is loaded
-    from data.sources.ccxt_rest import Manners, VenueClient
+    try:
+        from data.sources.ccxt_rest import Manners, VenueClient, is_loopback
+    except ModuleNotFoundError as missing:
+        raise NotFound(f"fetching needs {missing.name}: pip install 'unwind[exchanges]'") from None
     from data.sources.venue_keys import keys_of
 
     manners = Manners(asking.url, asking.rate, asking.timeout)
-    return [VenueClient(v, manners, keys_of(v.keys) if v.keys else None) for v in interfaces]
+    keys = {v.name: keys_of(v.keys) if v.keys else None for v in interfaces}
+    if any(keys.values()) and asking.url.startswith("http://") and not is_loopback(asking.url):
+        raise BadInput(f"--url {asking.url}: a key is sent only over https; unset it, or name an https address")
+    return [VenueClient(v, manners, keys[v.name]) for v in interfaces]
 
 
 class _Bar:
@@ -149,7 +160,7 @@ def _say(store: Store, job: Job, done: Done, as_json: bool) -> None:
     if not report.files:
         print("nothing is missing")
     else:
-        print(str(report).replace(" files:", " pages:", 1).replace(" file:", " page:", 1))
+        print(re.sub(r"\bfile(s?)\b", r"page\1", str(report)))
     for remark in done.remarks:
         print(f"note: {remark}")
     for s in stored:

@@ -20,6 +20,7 @@ from data.symbols import unified
 
 Market = Mapping[str, Any]
 SETTLED_S = 10  # a bar that ended less than this ago may still change
+STILL_THERE = 10 * clock.MINUTE  # what the venue is about to forget may be gone when its turn comes
 BEFORE_LISTING = 30 * clock.DAY  # venues name listing days that are later than their first bars
 
 
@@ -102,7 +103,7 @@ def find(
     for facts, markets in parts:
         for symbol, market in markets.items():
             by_name[symbol] = (facts, market)
-    by_id = {str(m["id"]): s for s, (_, m) in by_name.items()}
+    by_id = {str(m[key]): s for s, (_, m) in by_name.items() for key in ("symbol", "id") if key in m}
     found = {}
     for name in symbols:
         symbol = name if name in by_name else by_id.get(name, unified(name, venue))
@@ -163,7 +164,7 @@ def _reach(feed: Feed, interval: int, now: int) -> int | None:
     """The earliest time that the venue serves."""
     limits = [clock.moment(feed.since)] if feed.since else []
     if feed.reach_s is not None:
-        limits.append(now - feed.reach_s * clock.SECOND)
+        limits.append(now - feed.reach_s * clock.SECOND + STILL_THERE)
     if feed.reach_rows is not None:
         limits.append(now - feed.reach_rows * interval)
     return max(limits) if limits else None

@@ -96,7 +96,8 @@ def plan(store: Store, wish: Wish, clients: Sequence[VenueClient], again: bool =
                 raise BadInput(snapshots.needs_key(client.facts))
     made = exact(wish, found, now)
     lacking = missing(store, made.series, again)
-    pages = tuple(page for s, spans in lacking.items() for page in cut(s, spans))
+    fading_first = sorted(lacking, key=lambda s: s.feed.reach_s is None and s.feed.reach_rows is None)
+    pages = tuple(page for s in fading_first for page in cut(s, lacking[s]))
     return Job(wish, made, pages, found, used, now)
 
 
@@ -125,7 +126,7 @@ def run(
         pages = Pages(job.pages, dict(job.clients), dict(job.now), workers, counts, notes)
         report = ingest(pages, store, on_bad="list", workers=workers, transaction_rows=transaction_rows)
         report.written += done.report.written
-        report.files += done.report.files
+        report.files = notes.pages + done.report.files
         done = Done(report)
         if notes.cut_short:
             done.remarks.append(

@@ -62,13 +62,15 @@ def stored_spans(store: Store, series: Sequence[Series]) -> dict[Series, list[Sp
     out: dict[Series, list[Span]] = {}
     for members in groups.values():
         one = members[0]
-        spans = _islands(store, one) if one.feed.is_grid else _settled(store, one)
+        spans = _stored_grid(store, one) if one.feed.is_grid else _settled(store, one)
         out |= {s: spans.get(s.symbol, []) for s in members}
     return out
 
 
-def _islands(store: Store, one: Series) -> dict[str, list[Span]]:
-    where, params = ["venue = ?", "interval_s = ?"], [one.facts.stored_as, one.interval_s]
+def _stored_grid(store: Store, one: Series) -> dict[str, list[Span]]:
+    """A series without holes is told by its number of rows; only the others are looked at row by row."""
+    where: list[str] = ["venue = ?", "interval_s = ?"]
+    params: list[Any] = [one.facts.stored_as, one.interval_s]
     if one.feed.table == "candles":
         where.append("price = ?")
         params.append(one.price)
@@ -76,15 +78,22 @@ def _islands(store: Store, one: Series) -> dict[str, list[Span]]:
         where.append("kind = ?")
         params.append(one.feed.kind)
     us = one.interval // clock.US
-    query = (
-        "SELECT symbol, epoch_us(min(ts)) AS a, epoch_us(max(ts)) AS z FROM (SELECT symbol, ts, epoch_us(ts) - "
-        f"row_number() OVER (PARTITION BY symbol ORDER BY ts) * {us} AS island FROM (SELECT DISTINCT symbol, ts FROM "
-        f"{one.feed.table} WHERE {' AND '.join(where)})) GROUP BY symbol, island"
-    )
-    found = store.query(query, params).to_pydict()
+    chosen = f"FROM {one.feed.table} WHERE {' AND '.join(where)}"
+    ends = "epoch_us(min(ts)) AS a, epoch_us(max(ts)) AS z"
+    counted = store.query(f"SELECT symbol, {ends}, count(*) AS n {chosen} GROUP BY symbol", params).to_pylist()
+    versions = one.feed.table != "candles"  # a snapshot may be stored more than once, known at other times
+    whole = [r for r in counted if not versions and r["n"] == (r["z"] - r["a"]) // us + 1]
+    broken = [r["symbol"] for r in counted if r not in whole]
+    if broken:
+        islands = (
+            f"SELECT symbol, {ends} FROM (SELECT symbol, ts, epoch_us(ts) - row_number() OVER (PARTITION BY symbol "
+            f"ORDER BY ts) * {us} AS island FROM (SELECT DISTINCT symbol, ts {chosen} AND list_contains(?, symbol))) "
+            "GROUP BY symbol, island"
+        )
+        whole += store.query(islands, [*params, broken]).to_pylist()
     out: dict[str, list[Span]] = {}
-    for symbol, a, z in zip(found["symbol"], found["a"], found["z"], strict=True):
-        out.setdefault(symbol, []).append((a * clock.US, (z + us) * clock.US))
+    for row in whole:
+        out.setdefault(row["symbol"], []).append((row["a"] * clock.US, (row["z"] + us) * clock.US))
     return out
 
 

@@ -91,12 +91,14 @@ class Counts(Protocol):
 class Notes:
     """What is worth saying when all pages are there; filled from many threads."""
 
+    pages: int = 0
     requests: int = 0
-    cut_short: int = 0  # answers with fewer rows than the window has
+    cut_short: int = 0  # answers with fewer rows than the venue has
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def add(self, requests: int, cut_short: int) -> None:
         with self.lock:
+            self.pages += 1
             self.requests += requests
             self.cut_short += cut_short
 

@@ -35,6 +35,7 @@ from data import clock
 from data.errors import Banned, Corrupt, NotFound, SourceError, Unreachable
 from data.sources.venue_facts import VenueFacts
 from data.sources.venue_keys import Keys
+from data.symbols import is_unified, unified
 
 _LONGEST_PAUSE_S = 60.0
 _PLACEHOLDER = re.compile(r"^\$([a-z]+)(?:\.(\w+))?$")
@@ -133,10 +134,16 @@ class VenueClient:
         """Contracts by unified name: the perpetuals that this interface trades."""
         if not self._markets:
             loaded = self._patiently("the list of contracts", lambda: self._ccxt.load_markets(True))
+            swaps = [m for m in loaded.values() if m.get("swap") and not m.get("option")]
             kinds = self.facts.contracts
-            swaps = {s: m for s, m in loaded.items() if m.get("swap") and not m.get("option")}
-            self._markets = {s: m for s, m in swaps.items() if ("inverse" if m["inverse"] else "linear") in kinds}
+            ours = [m for m in swaps if ("inverse" if m["inverse"] else "linear") in kinds]
+            self._markets = {self._name(m): m for m in ours}
         return self._markets
+
+    def _name(self, market: Market) -> str:
+        """The name under which every importer stores a contract, which is not always ccxt's: kPEPE, not KPEPE."""
+        name = unified(str(market[self.facts.id_field]), self.facts.stored_as)
+        return name if is_unified(name) else str(market["symbol"])
 
     def now(self) -> int:
         """The venue's clock, nanoseconds: its own endpoint, or the date of its last answer."""
@@ -228,7 +235,7 @@ class VenueClient:
         config: dict[str, Any] = {
             "timeout": int(manners.timeout_s * 1000),
             "enableRateLimit": True,
-            "requests_trust_env": not _is_loopback(manners.url),
+            "requests_trust_env": not is_loopback(manners.url),
             "options": {"warnOnFetchOpenOrdersWithoutSymbol": False, **self.facts.options},
         }
         if self.keys is not None:
@@ -375,5 +382,5 @@ def _moved(urls: Any, base: str) -> Any:
     return base + urlsplit(str(urls).replace("{hostname}", "host")).path
 
 
-def _is_loopback(url: str) -> bool:
+def is_loopback(url: str) -> bool:
     return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -60,6 +60,16 @@ SNAPSHOTS = (What.OPEN_INTEREST, What.RATIOS)
 NOW_ONLY = (What.TIERS, What.INSTRUMENTS)  # venues tell what holds now, not what held
 
 
+PUBLISH_S = 60.0  # how long publishing a snapshot takes, after the interval that it may be the start of
+DAY_S = 86_400
+PRICES: dict[str, str] = {"open": "open", "high": "high", "low": "low", "close": "close"}
+
+
+def same(*names: str) -> Mapping[str, str]:
+    """Names that the venue shares with us."""
+    return {n: n for n in names}
+
+
 @dataclass(frozen=True, eq=False)
 class Feed:
     """One endpoint that gives history of one contract."""

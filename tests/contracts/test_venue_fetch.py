@@ -7,6 +7,7 @@ A venue is one entry in `data.sources.venue_table`, its wire format in `tests/su
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import ccxt
@@ -175,7 +176,16 @@ def test_what_the_venue_lacks_is_noted_and_not_asked_for_again(
 def test_a_contract_has_one_name_everywhere(v: VenueFacts, server: VenueServer) -> None:
     client = client_of(v.name, server.url)
     for symbol, market in client.markets().items():
-        assert unified(str(market[v.id_field]), v.stored_as) == symbol
+        assert unified(str(market[v.id_field]), v.stored_as) == symbol == market["symbol"]
+
+
+def test_a_name_that_ccxt_spells_its_own_way_is_stored_as_everybody_does(store: Store) -> None:
+    odd = replace(CONTRACTS["hyperliquid"][0], base="kPEPE")
+    with VenueServer(truth_of("hyperliquid", contracts=(odd,))) as server:
+        for name in ("kPEPE/USDC:USDC", "kPEPE", "KPEPE/USDC:USDC"):
+            asked = Wish((name,), (What.CANDLES,), (NOW - HOUR) * clock.MS)
+            fetch(store, asked, client_of("hyperliquid", server.url))
+        assert set(table(store, "candles")["symbol"]) == {"kPEPE/USDC:USDC"}
 
 
 @EACH
