@@ -187,14 +187,14 @@ class Walk:
     """The loops on prepared arrays: what `measure` does, without features and tables."""
 
     def __init__(self, market: Market, sets: Sequence[Strategy], mode: str = "isolated") -> None:
-        from backtest import engine
+        from backtest import batch, job
         from backtest.kernel import run
         from backtest.prepare import prepare
 
         self.prepared = prepare(market, case.VENUE, replace(case.ACCOUNT, mode=mode), COSTS)[0]
-        self.job = engine._job(market, sets, several=len(market.symbols) > 1, jit=True, warmup=None)
+        self.job = job.job_of(market, sets, several=len(market.symbols) > 1, jit=True)
         self.stage = run.stage(self.prepared, market.interval / HOUR, 0)
-        self._run, self._finish, self._interval = run, engine.measured, market.interval
+        self._run, self._finish, self._interval = run, batch.measured, market.interval
 
     def __call__(self) -> Any:
         state = self._run.begin(self.stage, self.job.sets, keep=False)

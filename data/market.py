@@ -68,11 +68,13 @@ class Market:
     ask_depth_1pct: Floats
 
     venue: str
+    register: str  # folder where trials on it are noted, see backtest.trials; empty: nowhere
     _laid: Laid
 
-    def __init__(self, venue: str, laid: Laid) -> None:
+    def __init__(self, venue: str, laid: Laid, register: str = "") -> None:
         self.__dict__["venue"] = venue
         self.__dict__["_laid"] = laid
+        self.__dict__["register"] = register
         arrays = (*laid.fields.values(), *laid.stale.values(), laid.present, laid.mark_source)
         if laid.partial is not None:
             laid.partial.setflags(write=False)
@@ -278,7 +280,7 @@ class Market:
         return self._cut(first, stop)
 
     def _cut(self, first: int, stop: int) -> Market:
-        return Market(self.venue, market_parts.cut(self._laid, first, stop))
+        return Market(self.venue, market_parts.cut(self._laid, first, stop), self.register)
 
     def select(self, symbols: Iterable[str]) -> Market:
         """The market of some of its symbols, in the order asked for. Columns are copied when first used."""
@@ -287,12 +289,18 @@ class Market:
             raise BadInput("name each symbol once, and at least one")
         if picked == list(range(len(self.symbols))):
             return self
-        return Market(self.venue, market_parts.chosen(self._laid, picked))
+        return Market(self.venue, market_parts.chosen(self._laid, picked), self.register)
 
     def resample(self, interval: str | int) -> Market:
         """The same market in coarser bars; only buckets that are complete."""
         ns = clock.duration(interval)
-        return self if ns == self.interval else Market(self.venue, market_resample.coarser(self._laid, ns))
+        if ns == self.interval:
+            return self
+        return Market(self.venue, market_resample.coarser(self._laid, ns), self.register)
+
+    def registered(self, folder: str) -> Market:
+        """The same market, with a folder where trials on it are noted; "" for none."""
+        return Market(self.venue, self._laid, folder)
 
     def features_view(self) -> Market:
         """What a strategy's features may see of this market: nothing that was known later than its bar.
@@ -307,7 +315,7 @@ class Market:
 
     @cached_property
     def _features(self) -> Market:
-        return Market(self.venue, market_parts.for_features(self._laid))
+        return Market(self.venue, market_parts.for_features(self._laid), self.register)
 
     # ---- what it holds -------------------------------------------------------------------------
 
@@ -324,7 +332,7 @@ class Market:
         return hash(self.hash)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Market, (self.venue, self._laid)
+        return Market, (self.venue, self._laid, self.register)
 
     @cached_property
     def coverage(self) -> Coverage:

@@ -297,9 +297,18 @@ class Store:
         venue: str | None = None,
         as_of: Any = None,
     ) -> Market:
-        """Aligned arrays of one bar grid. `as_of` leaves out everything known at that time or later."""
+        """Aligned arrays of one bar grid. `as_of` leaves out everything known at that time or later.
+
+        Trials on it are noted in the folder `register`, beside the store.
+        """
         with self._reading() as con:
-            return loading.market(con, symbols, interval, start, end, venue, as_of)
+            found = loading.market(con, symbols, interval, start, end, venue, as_of)
+        return found.registered(str(self.register))
+
+    @property
+    def register(self) -> Path:
+        """The folder of trials on this store's markets, see backtest.trials."""
+        return self.path.with_name(f"{self.path.name.removesuffix('.duckdb')}.trials")
 
     def fingerprint(self) -> dict[str, str]:
         """A hash of each table's rows, whatever their order; `ingests` is no fact of the market and left out."""

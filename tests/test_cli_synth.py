@@ -98,7 +98,7 @@ def test_nothing_is_wrong_with_it(store: Store) -> None:
 
 def test_every_table_of_a_venue_is_filled(store: Store) -> None:
     filled = {name for name in TABLES if store.query(f"SELECT count(*) AS n FROM {name}").to_pylist()[0]["n"]}
-    assert filled == set(TABLES) - {"liquidation_bars", "adl", "gaps", "raw", "trials"}
+    assert filled == set(TABLES) - {"liquidation_bars", "adl", "gaps", "marks", "raw", "trials"}
 
 
 def test_every_part_says_what_it_covers(store: Store) -> None:

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from backtest import metrics, reference
 from backtest import prepare as p
 from backtest.account import Account
-from backtest.engine import decided, measured, run_prepared, simulate
+from backtest.batch import measured
+from backtest.engine import run_prepared, simulate
+from backtest.job import decided
 from backtest.kernel import run
 from backtest.kernel.loop import exposure_loop
 from backtest.prepare import Bars, Decisions, Prepared

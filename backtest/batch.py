@@ -1,0 +1,201 @@
+"""Many parameter sets of one strategy over one market: made ready once, walked in parts, measured on the way.
+
+    batch = Batch(market, account=Account(leverage=3))
+    walked = batch.walk([Fade(entry_z=z) for z in grid])
+    walked.table                       # one row a set, columns as in metrics.NAMES
+
+Nothing is kept of a set but what the loops add up: memory is that of the market, of the features of the sets in hand,
+and of one part a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest import trials
+from backtest.account import Account
+from backtest.compiled import announce
+from backtest.costs import Costs
+from backtest.job import Job, explained, job_of
+from backtest.kernel import layout as at
+from backtest.kernel import run
+from backtest.prepare import prepare
+from backtest.strategy import Strategy
+from backtest.terms import check_market, cores, instance, terms_of
+from backtest.venue import Venue
+from data import clock
+from data.errors import BadInput
+
+if TYPE_CHECKING:
+    from data.market import Market
+
+Floats = npt.NDArray[np.float64]
+
+HOUR = 3_600_000_000_000
+MOST_AT_A_TIME = 128  # sets that a thread walks together: their states stay in its cache
+
+
+@dataclass(frozen=True)
+class Walked:
+    """One row a set, in their order."""
+
+    table: Floats  # columns as metrics.NAMES
+    sketches: npt.NDArray[np.float16] | None  # of the daily returns, see backtest.trials; None: nobody asked
+    source: str  # hash of what decides
+
+
+class Batch:
+    """A market made ready under its terms. Walk as many sets over it, as often, as you like."""
+
+    def __init__(
+        self,
+        market: Market,
+        *,
+        venue: Venue | str | None = None,
+        account: Account | None = None,
+        costs: Costs | None = None,
+        detail: Market | None = None,
+        history: Market | None = None,
+    ) -> None:
+        check_market(market, "market")
+        announce()
+        self.market, self.history = market, history
+        self.terms = terms_of(market, venue, account, costs)
+        self.prepared, _ = prepare(market, self.terms.venue, self.terms.account, self.terms.costs, detail=detail)
+        self.days = trials.days_of(market.ts)
+        self._stages: dict[int, run.Stage] = {}
+
+    def job(self, sets: Sequence[Strategy]) -> Job:
+        several = len(self.market.symbols) > 1
+        return job_of(self.market, sets, several=several, jit=True, history=self.history)
+
+    def stage(self, delay: int) -> run.Stage:
+        if delay not in self._stages:
+            self._stages[delay] = run.stage(self.prepared, self.market.interval / HOUR, delay)
+        return self._stages[delay]
+
+    def walk(
+        self,
+        sets: Sequence[Strategy],
+        *,
+        threads: int | None = None,
+        at_a_time: int | None = None,
+        sketched: bool = False,
+    ) -> Walked:
+        """All of them, on so many threads."""
+        job = self.job(sets)
+        threads = threads or cores()
+        parts = parts_of(len(sets), threads, at_a_time)
+        if threads == 1 or len(parts) == 1:
+            done = [self.part(job, part, sketched) for part in parts]
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                done = [f.result() for f in self.submit(pool, job, parts, sketched)]
+        return joined(done, job.source)
+
+    def submit(
+        self, pool: Executor, job: Job, parts: Sequence[slice], sketched: bool = False
+    ) -> list[Future[tuple[Floats, Any]]]:
+        self.stage(job.delay)  # once, and not by several threads
+        return [pool.submit(self.part, job, part, sketched) for part in parts]
+
+    def part(self, job: Job, part: slice, sketched: bool = False) -> tuple[Floats, Any]:
+        """Measures, and sketches, of some of a job's sets."""
+        stage, some = self.stage(job.delay), job.sets.part(part)
+        state = run.begin(stage, some, keep=False)
+        try:
+            run.walk(stage, some, job.loop, state)
+        except run.BadDecision as bad:
+            raise explained(bad, self.market, job, part.start) from None
+        table = measured(stage, state, self.market.interval, len(self.prepared.bars))
+        made = trials.sketches(self.days, state.daily[:, : len(self.days)], self.prepared.equity) if sketched else None
+        return table, made
+
+
+def parts_of(count: int, threads: int, at_a_time: int | None = None) -> list[slice]:
+    chunk = at_a_time or max(1, min(MOST_AT_A_TIME, -(-count // threads)))
+    return [slice(low, min(low + chunk, count)) for low in range(0, count, chunk)]
+
+
+def joined(done: Sequence[tuple[Floats, Any]], source: str) -> Walked:
+    sketches = [made for _, made in done]
+    together = None if any(made is None for made in sketches) else np.concatenate(sketches)
+    return Walked(np.concatenate([table for table, _ in done]), together, source)
+
+
+def checked_sets(strategies: Any) -> list[Strategy]:
+    """Instances of one class, at least one."""
+    if isinstance(strategies, Strategy | type):
+        raise BadInput("measure takes a list of strategies: write [Fade(entry_z=2.0), Fade(entry_z=2.5)]")
+    sets = [instance(s) for s in strategies]
+    if not sets:
+        raise BadInput("no parameter sets: give at least one strategy")
+    if len({type(s) for s in sets}) > 1:
+        names = sorted({type(s).__name__ for s in sets})
+        raise BadInput(f"sets of several strategies ({', '.join(names)}): measure one at a time")
+    return sets
+
+
+# ---- measures of a walk that kept nothing ----------------------------------------------------------
+
+
+def measured(stage: run.Stage, state: run.State, interval: int, n: int) -> Floats:
+    """The measures of each set, in the order of metrics.NAMES, from what the loops added up."""
+    from backtest import metrics
+
+    out = np.empty((len(state.acc), len(metrics.NAMES)))
+    for row in range(len(state.acc)):
+        found = _measures(state.acc[row], state.daily[row], float(stage.acc[at.START]), interval, n)
+        out[row] = [found[name] for name in metrics.NAMES]
+    return out
+
+
+def _measures(acc: Floats, days: Floats, start: float, interval: int, n: int) -> dict[str, float]:
+    from backtest import metrics
+
+    daily = days[: int(acc[at.DAYS])]
+    equity, loss = float(acc[at.EQUITY]), float(acc[at.MAX_DRAWDOWN])
+    total = equity / start - 1.0
+    annual = metrics.annual_return(total, n * interval / clock.DAY)
+    longest = acc[at.MAX_DURATION]
+    if equity < acc[at.PEAK]:
+        longest = max(longest, n - 1 - acc[at.PEAK_BAR])
+    trades, gained, lost = acc[at.TRADES], acc[at.GROSS_PROFIT], acc[at.GROSS_LOSS]
+    nan = float("nan")
+    by_day = metrics.from_daily(daily, start, metrics.returns_a_year(interval))
+    names = ("volatility", "sharpe", "sortino", "var_95", "es_95", "skew", "kurtosis")
+    found = dict(zip(names, by_day, strict=True)) | {
+        "total_return": total,
+        "annual_return": annual,
+        "calmar": metrics.calmar(annual, loss, len(daily)),
+        "max_drawdown": loss,
+        "max_drawdown_days": float(longest) * interval / clock.DAY,
+        "time_under_water": float(acc[at.UNDER]) / n,
+        "time_in_market": float(acc[at.IN_MARKET]) / n,
+        "exposure": float(acc[at.EXPOSURE_SUM]) / len(daily),
+        "turnover": float(acc[at.TURNOVER]) / float(daily.mean()) if daily.mean() > 0.0 else nan,
+        "trades": float(trades),
+        "win_rate": float(acc[at.WINS] / trades) if trades else nan,
+        "profit_factor": float(gained / lost) if lost > 0.0 else (float("inf") if gained > 0.0 else nan),
+        "avg_holding_hours": float(acc[at.HOLDING] / trades) if trades else nan,
+        "fees": float(acc[at.FEES]),
+        "funding": float(acc[at.FUNDING]),
+        "slippage": float(acc[at.SLIPPAGE]),
+        "liquidations": float(acc[at.LIQUIDATIONS]),
+        "liquidation_loss": float(acc[at.LIQUIDATION_LOSS]),
+        "bad_debt": float(acc[at.BAD_DEBT]),
+        "min_margin_distance": float(acc[at.MARGIN_DISTANCE]) if np.isfinite(acc[at.MARGIN_DISTANCE]) else nan,
+        "ruined": float(acc[at.RUINED]),
+        "refused": float(acc[at.REFUSED]),
+        "scaled": float(acc[at.SCALED]),
+        "ambiguous": float(acc[at.AMBIGUOUS]),
+    }
+    if acc[at.FILLS] == 0.0:
+        found.update(dict.fromkeys(metrics.OF_TRADING, nan))
+    return found

@@ -1,0 +1,361 @@
+"""What the loops walk: features, columns and numbers of one or many parameter sets, and the loop compiled for them.
+
+job_of(market, strategies)      features are asked for once for each set of the parameters that they are made from
+following(market, targets)      your own numbers instead of a strategy
+decided(decisions)              the same from arrays that are ready
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest.account import LONGEST_DELAY
+from backtest.given import stamps
+from backtest.kernel import layout as at
+from backtest.kernel import loop, run
+from backtest.prepare import Decisions
+from backtest.strategy import ABSURD, HOLD, Strategy, warmup_bars
+from data import clock
+from data.errors import BadInput, did_you_mean
+
+if TYPE_CHECKING:
+    from backtest.decide import Binding
+    from data.market import Market
+
+Floats = npt.NDArray[np.float64]
+
+RESERVED = ("stop_loss", "take_profit", "trailing_stop", "limit_offset", "limit_ttl", "delay")
+"""In the order of layout.R_*."""
+
+
+@dataclass(frozen=True)
+class Job:
+    sets: run.Sets
+    loop: loop.Loop
+    strategies: tuple[Strategy, ...] = ()
+    binding: Binding | None = None
+    source: str = ""  # hash of what decides
+    delay: int = 0  # the longest that a strategy asks for
+    names: tuple[str, ...] = ()  # of the columns of features
+    data: str = ""  # hash of what was given besides the market
+
+
+def nothing_reserved(sets: int) -> Floats:
+    reserved = np.full((sets, len(RESERVED), 2), -1.0)
+    reserved[:, :, 0] = np.nan
+    return reserved
+
+
+class _Columns:
+    """Arrays of features, each once."""
+
+    def __init__(self, n: int, k: int) -> None:
+        self.shape = (n, k)
+        self.arrays: list[Floats] = []
+        self.names: list[str] = []
+        self.known: dict[tuple[int, str], int] = {}
+
+    def of(self, group: int, name: str, values: Floats) -> int:
+        key = (group, name)
+        if key not in self.known:
+            self.known[key] = len(self.arrays)
+            wide = values if values.ndim == 2 else values[:, None]
+            self.arrays.append(np.broadcast_to(wide, self.shape))
+            self.names.append(name)
+        return self.known[key]
+
+    def stacked(self) -> Floats:
+        out = np.empty((len(self.arrays), *self.shape))
+        for row, values in enumerate(self.arrays):
+            out[row] = values
+        return out
+
+
+def job_of(
+    market: Market,
+    strategies: Sequence[Strategy],
+    *,
+    several: bool,
+    jit: bool,
+    warmup: int | str | None = None,
+    history: Market | None = None,
+) -> Job:
+    """`history`: the same market with bars before it, which features may look back to. Warm-up shrinks by them."""
+    from backtest.decide import bind, compilable, compile_decide
+    from backtest.features import features_of, reserved_of
+
+    seen = market if history is None else history
+    view, lead = seen.features_view(), _lead(market, history)
+    columns = _Columns(len(market), len(market.symbols))
+    groups: list[tuple[frozenset[str], Strategy, dict[str, Floats]]] = []
+    binding: Binding | None = None
+    table: list[list[float]] = []
+    numbers: list[list[float]] = []
+    reserved = nothing_reserved(len(strategies))
+    longest = 0
+    for row, one in enumerate(strategies):
+        group, features = _features(groups, one, view, features_of, len(strategies) > 1, lead)
+        if binding is None:
+            binding = bind(one, features)
+        elif missing := [name for name in binding.features if name not in features]:
+            raise BadInput(f"{type(one).__name__}.features gives no {', '.join(missing)} for {one!r}")
+        table.append([float(columns.of(group, name, features[name])) for name in binding.features])
+        numbers.append([float(one.parameters[name]) for name in binding.parameters])
+        for name, value in reserved_of(one, features).items():
+            place = RESERVED.index(name)
+            if isinstance(value, float):
+                reserved[row, place, 0] = value
+            else:
+                reserved[row, place, 1] = columns.of(group, name, value)
+            if name == "delay":
+                longest = max(longest, int(np.nanmax(np.append(value, 0.0))))
+                if longest > LONGEST_DELAY:
+                    raise BadInput(f"{type(one).__name__}: a delay of {longest:,} bars, more than {LONGEST_DELAY:,}")
+    assert binding is not None
+    source = compilable(binding)
+    trails = any(reserved[:, at.R_TRAIL, 0] == reserved[:, at.R_TRAIL, 0]) or bool(
+        (reserved[:, at.R_TRAIL, 1] >= 0).any()
+    )
+    made = _loop(binding, source, compile_decide, several=several, trails=trails, jit=jit)
+    bars = [
+        max(warmup_bars(one, market) - lead, 0) if warmup is None else _warmup(market, warmup) for one in strategies
+    ]
+    return Job(
+        sets=run.Sets(
+            features=columns.stacked(),
+            columns=np.array(table, dtype=np.float64).reshape(len(strategies), -1),
+            parameters=np.array(numbers, dtype=np.float64).reshape(len(strategies), -1),
+            reserved=reserved,
+            warmup=np.array(bars, dtype=np.int64),
+        ),
+        loop=made,
+        strategies=tuple(strategies),
+        binding=binding,
+        source=source.content,
+        delay=longest,
+        names=tuple(columns.names),
+    )
+
+
+def _lead(market: Market, history: Market | None) -> int:
+    """Bars of the history before the market begins."""
+    if history is None:
+        return 0
+    lead = len(history) - len(market)
+    same = history.interval == market.interval and history.symbols == market.symbols and history.end == market.end
+    if not same or lead < 0:
+        raise BadInput("history is no market that ends with this one: cut both from one, to the same end")
+    return lead
+
+
+def _features(
+    groups: list[tuple[frozenset[str], Strategy, dict[str, Floats]]],
+    one: Strategy,
+    view: Market,
+    ask: Any,
+    kept: bool,
+    lead: int = 0,
+) -> tuple[int, dict[str, Floats]]:
+    """Features of a strategy: those of an earlier one that agrees in the parameters they were made from."""
+    for number, (used, other, made) in enumerate(groups):
+        if all(one.parameters[name] == other.parameters[name] for name in used):
+            return number, made
+    arrays, used = ask(one, view)
+    if lead:
+        arrays = {name: values[lead:] for name, values in arrays.items()}
+    if kept:  # the next set may be asked before these are read, and the user may fill one array again and again
+        arrays = {name: values.copy() for name, values in arrays.items()}
+    groups.append((used, one, arrays))
+    return len(groups) - 1, arrays
+
+
+def _loop(binding: Binding, source: Any, compile_decide: Any, *, several: bool, trails: bool, jit: bool) -> loop.Loop:
+    if not jit or not loop.compiles():
+        return loop.loop_of(binding.order, "", several=several, trails=trails, jit=False, decide=_plainly(binding))
+    if source.cacheable:
+        try:
+            return loop.loop_of(binding.order, source.text, several=several, trails=trails)
+        except Exception:
+            compile_decide(binding, source)  # says what is wrong in the user's words
+            raise
+    return loop.loop_of(binding.order, "", several=several, trails=trails, decide=compile_decide(binding, source))
+
+
+def _plainly(binding: Binding) -> Callable[..., float]:
+    """`decide` as it stands, on numpy's numbers, which divide by zero as compiled ones do; what it cannot answer is
+    marked as in compiled code, and explained afterwards."""
+    from backtest.strategy import MISSING, RAISED
+
+    def decide(*given: float) -> float:
+        try:
+            with np.errstate(all="ignore"):
+                answer = binding.function(*binding.plain(given))
+            return MISSING if answer is None else float(answer)
+        except Exception:  # noqa: BLE001 - run again, and shown, by `explain`
+            return RAISED
+
+    return decide
+
+
+def _warmup(market: Market, warmup: int | str) -> int:
+    bars = _bars(market, warmup)
+    if bars >= len(market):
+        raise BadInput(f"the warm-up of {bars:,} bars leaves none of {len(market):,} to trade in: widen the market")
+    return bars
+
+
+def _bars(market: Market, warmup: int | str) -> int:
+    """Part of a bar is a bar."""
+    if isinstance(warmup, str):
+        return -(-clock.duration(warmup) // market.interval)
+    if not isinstance(warmup, int | np.integer) or isinstance(warmup, bool) or not 0 <= warmup < 2**62:
+        raise BadInput(f'warmup={warmup!r}: write a number of bars, 0 or more, or a duration such as "3d"')
+    return int(warmup)
+
+
+def decided(decisions: Decisions, warmup: int = 0) -> run.Sets:
+    """A stream of decisions as the one set of a run."""
+    columns = [decisions.target]
+    reserved = nothing_reserved(1)
+    for row, name in enumerate(RESERVED):
+        values = getattr(decisions, name, None)
+        if values is not None:
+            reserved[0, row, 1] = len(columns)
+            columns.append(values)
+    return run.Sets(
+        features=np.ascontiguousarray(np.stack(columns), dtype=np.float64),
+        columns=np.zeros((1, 1)),
+        parameters=np.zeros((1, 0)),
+        reserved=reserved,
+        warmup=np.array([warmup], dtype=np.int64),
+    )
+
+
+# ---- your own numbers ------------------------------------------------------------------------------
+
+
+def following(market: Market, targets: Floats, *, jit: bool, warmup: int | str | None) -> Job:
+    """Orders where a target is another than the last one decided: bars that are not there, or before the first
+    decision, have none."""
+    first = 0 if warmup is None else _warmup(market, warmup)
+    decided_at = np.array(market.present, dtype=bool).reshape(targets.shape)
+    decided_at[:first] = False
+    wanted = np.full(targets.shape, HOLD)
+    for j in range(targets.shape[1]):
+        bars = np.flatnonzero(decided_at[:, j])
+        given = targets[bars, j]
+        changed = given != np.concatenate([[0.0], given[:-1]])
+        wanted[bars[changed], j] = given[changed]
+    sets = decided(Decisions(wanted), first)
+    quiet = loop.exposure_loop(several=targets.shape[1] > 1, jit=jit)
+    digest = hashlib.sha256(np.ascontiguousarray(targets).tobytes()).hexdigest()
+    return Job(sets=sets, loop=quiet, names=("exposure",), data=digest)
+
+
+def targets_of(market: Market, exposure: Any) -> Floats:
+    """Exposure as an (n, k) array: aligned by label where it has labels, by place where it has none."""
+    n, k = len(market), len(market.symbols)
+    index = getattr(exposure, "index", None)
+    if index is not None and not callable(index):
+        _check_index(market, index)
+    names = getattr(exposure, "columns", None)
+    if names is not None:
+        exposure = _in_order(market, exposure, list(names))
+    values = _numbers(exposure)
+    if values.ndim == 0:
+        values = np.full((n, k), float(values))
+    if len(values) != n:
+        raise BadInput(f"exposure has {len(values):,} values, the market {n:,} bars")
+    wide = values[:, None] if values.ndim == 1 else values
+    if wide.ndim != 2 or wide.shape[1] not in (1, k) or (wide.shape[1] == 1 < k):
+        raise BadInput(
+            f"exposure is {values.shape}, and the market has {n:,} bars of {k} symbols: give a column for each"
+        )
+    bad = np.argwhere(~(np.abs(wide) <= ABSURD))
+    if len(bad):
+        bar, column = (int(x) for x in bad[0])
+        value, where = wide[bar, column], f"exposure of {market.symbols[column]} at {when(market, bar)}"
+        if np.isnan(value):
+            raise BadInput(f"{where} is NaN: write 0 to be flat")
+        raise BadInput(f"{where} is {value:g}: a target is a multiple of equity, such as -1.5")
+    return wide
+
+
+def _numbers(exposure: Any) -> Floats:
+    try:
+        raw = np.asarray(exposure)
+        if raw.dtype.kind not in "fiubO":
+            raise TypeError(raw.dtype)
+        return raw.astype(np.float64)
+    except (TypeError, ValueError):
+        kind = type(exposure).__name__
+        raise BadInput(
+            f"exposure is a {kind} that is no array of numbers: give a number a bar, or a column a symbol"
+        ) from None
+
+
+def _check_index(market: Market, index: Any) -> None:
+    if not hasattr(index, "tz"):
+        if list(index) != list(range(len(index))):
+            raise BadInput("the index of exposure is no time: give it the market's index, or pass exposure.to_numpy()")
+        return
+    found = stamps(index)
+    if len(found) != len(market):
+        raise BadInput(
+            f"exposure has {len(found):,} bars, the market {len(market):,} of {market.interval_label}: "
+            "reindex it to the market's bars"
+        )
+    off = np.flatnonzero(found != market.ts)
+    if len(off):
+        bar = int(off[0])
+        raise BadInput(
+            f"exposure is stamped {clock.iso(int(found[bar]))} where the market's bar opens at {when(market, bar)}: "
+            "give it the market's index"
+        )
+
+
+def _in_order(market: Market, frame: Any, names: list[Any]) -> Any:
+    for name in names:
+        if str(name) not in market.symbols:
+            raise BadInput(f"exposure has a column {name!r}: {did_you_mean(str(name), market.symbols)}")
+    missing = [s for s in market.symbols if s not in names]
+    if missing:
+        raise BadInput(f"exposure has no column for {', '.join(missing)}")
+    return frame[list(market.symbols)]
+
+
+def when(market: Market, bar: int) -> str:
+    return clock.iso(int(market.start + bar * market.interval))
+
+
+# ---- a decision that is none -----------------------------------------------------------------------
+
+
+def explained(bad: run.BadDecision, market: Market, job: Job, first: int) -> BadInput:
+    """The error of a decision that is none, with the values that it was made from."""
+    from backtest.decide import explain
+
+    where = when(market, bad.bar)
+    if len(market.symbols) > 1:
+        where += f" ({market.symbols[bad.symbol]})"
+    if job.binding is None:
+        return BadInput(f"exposure at {where} is {bad.value}: a target is a multiple of equity, such as -1.5")
+    number = first + bad.number
+    sets = job.sets
+    given = {}
+    columns = iter(sets.columns[number])
+    numbers = iter(sets.parameters[number])
+    for kind, name in job.binding.order:
+        if kind == "feature":
+            given[name] = float(sets.features[int(next(columns)), bad.bar, bad.symbol])
+        elif kind == "parameter":
+            given[name] = float(next(numbers))
+        else:
+            given[name] = bad.state[name]
+    return explain(job.binding, given, where, bad.value)
