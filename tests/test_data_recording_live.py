@@ -299,7 +299,7 @@ def test_a_refused_subscription(venues: Venues, store: Path, name: str) -> None:
 def test_a_venue_that_is_not_there_at_first(venues: Venues, store: Path) -> None:
     venues.refuse_requests, venues.refuse_handshakes = 6, 3
     with Live(quick_plan(store, venues, LIQUIDATING)) as live:
-        live.wait_up(*LIQUIDATING, timeout_s=40)
+        live.wait_up(*LIQUIDATING, timeout_s=60)
         for name in LIQUIDATING:
             venues.push(some(name, 5))
         live.wait(15)

@@ -99,6 +99,8 @@ def _binance(message: Message, facts: LiquidationFacts, contracts: Contracts) ->
     filled, average = float(order["z"]), float(order["ap"])
     if contract is None or filled == 0.0:  # of a symbol that is not recorded; or nothing was liquidated yet
         return []
+    if not math.isfinite(average):
+        raise ValueError(f"average price {average}")
     kind = facts.price_kind if average > 0.0 else PriceKind.LIMIT
     price = average if average > 0.0 else float(order["p"])
     return [_forced(contract, int(order["T"]), facts.position_of[order["S"]], price, kind.value, filled)]

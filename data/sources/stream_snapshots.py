@@ -27,6 +27,7 @@ MAJORS = ("BTC", "ETH")  # whose depth is recorded when no symbols are named
 _AT_ONCE = 8  # requests on their way, of those that are one a contract
 _RATE_LIMIT = 0.2  # what the schema takes for a rate; beyond is no rate
 _US_IN_MS = 1_000
+_ON_THE_EDGE = 1e-9  # a level at the very distance counts, however the arithmetic rounds
 
 
 class Mark(NamedTuple):
@@ -270,13 +271,13 @@ def bands(
         Band(contract.symbol, ts_us, sign * percent, *_within(contract, mid, sign * percent, side))
         for sign, side in ((-1, bids), (1, asks))
         for percent in BANDS
-        if len(side) < limit or sign * (side[-1][0] - mid * (1 + sign * percent / 100)) > 0
+        if len(side) < limit or abs(side[-1][0] - mid) > mid * (percent / 100 + _ON_THE_EDGE)
     ]
 
 
 def _within(contract: Contract, mid: float, percent: float, side: Sequence[Sequence[float]]) -> tuple[float, float]:
-    bound = mid * (1 + percent / 100)
-    inside = [(level[0], level[1]) for level in side if (level[0] - bound) * percent <= 0]
+    reach = mid * (abs(percent) / 100 + _ON_THE_EDGE)
+    inside = [(level[0], level[1]) for level in side if abs(level[0] - mid) <= reach]
     if contract.inverse:
         contracts = sum(q for _, q in inside)
         return contracts, contracts * contract.size

@@ -107,7 +107,7 @@ class Venues:
 
     def do(self, job: Awaitable[Any]) -> Any:
         """Run something in the server's thread, and wait for it."""
-        return asyncio.run_coroutine_threadsafe(_awaited(job), self._loop).result(20)
+        return asyncio.run_coroutine_threadsafe(_awaited(job), self._loop).result(60)
 
     # ---- answering ---------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Venues:
 
     # ---- what tests do -----------------------------------------------------------------------------------------------
 
-    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 20.0) -> None:
+    def wait_for(self, condition: Callable[[], bool], timeout_s: float = 60.0) -> None:
         deadline = time.monotonic() + timeout_s
         while not condition():
             assert time.monotonic() < deadline, "the recorder did not do in time what was expected"
