@@ -320,6 +320,15 @@ def test_answers_that_hold_back_are_told_of(server: VenueServer, store: Store) -
     assert any("held back rows" in r for r in done.remarks)
 
 
+def test_a_full_answer_holds_nothing_back(server: VenueServer, store: Store) -> None:
+    """Settlements may come more often than a page reckons with: the next answer goes on, and nothing is odd."""
+    server.truth.funding_hours = 2
+    asked = wish("binance", [What.FUNDING], NOW - 300 * DAY, symbols=1)
+    done = fetch(store, asked, client_of("binance", server.url))
+    assert same(store, server.truth, "binance", asked, What.FUNDING) > 3000
+    assert done.remarks == []
+
+
 def test_hyperliquid_gives_what_it_still_has(store: Store) -> None:
     with VenueServer(truth_of("hyperliquid")) as server:
         asked = wish("hyperliquid", [What.CANDLES], NOW - 30 * DAY, interval="1m", symbols=1)

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from data import clock
-from data.errors import BadInput
+from data.errors import BadInput, NotFound
 from data.fetching import snapshots
 from data.fetching.asked import Exact, Market, Series, Wish, exact, find
 from data.fetching.missing import SOURCE, Span, empty_spans, merged, missing, stored_spans, without
@@ -82,9 +82,12 @@ def plan(store: Store, wish: Wish, clients: Sequence[VenueClient], again: bool =
     parts: list[tuple[VenueFacts, Mapping[str, Market]]] = []
     for client in clients:
         parts.append((client.facts, client.markets()))
-        if all(s in {name for _, markets in parts for name in markets} for s in wish.symbols):
+        try:
+            found = find(wish.symbols, parts)
             break
-    found = find(wish.symbols, parts)
+        except NotFound:
+            if client is clients[-1]:
+                raise
     by_name = {c.facts.name: c for c in clients}
     used = {f.name: by_name[f.name] for f, _ in found.values()}
     now = {name: client.now() for name, client in used.items()}

@@ -142,6 +142,7 @@ class _Reader:
     hashes: list[str] = field(default_factory=list)
     requests: int = 0
     cut_short: int = 0
+    full: bool = False  # the last answer held as many rows as were asked for
 
     def batch(self, now: int) -> Batch:
         import polars as pl
@@ -165,16 +166,17 @@ class _Reader:
         """Ask until nothing is missing or nothing more comes; what the venue does not have."""
         left: list[Span] = list(self.page.spans)
         enough = 1 if left[-1][1] <= int(self.page.series.market.get("created") or 0) * clock.MS else CONFIRM
-        in_vain = 0
+        in_vain, held_back = 0, False
         while left and in_vain < enough:
             fresh = self._fresh(self._ask((left[0][0], left[-1][1])))
             if len(fresh):
-                self.cut_short += bool(self.frames) or bool(in_vain)  # an answer before this one held it back
+                self.cut_short += held_back
                 self.frames.append(fresh)
                 in_vain = 0
             elif in_vain:
                 time.sleep(self.client.manners.pause_s)
             in_vain += 1
+            held_back = not self.full  # if more comes now, this answer could have held it
             left = without(left, self._covered(fresh))
         return left
 
@@ -225,6 +227,7 @@ class _Reader:
                 time.sleep(min(5.0, manners.pause_s * attempt))
             else:
                 self.hashes.append(answer.sha256)
+                self.full = len(frame) >= limit
                 return frame
         raise AssertionError("attempts is at least 1")
 

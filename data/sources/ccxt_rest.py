@@ -22,7 +22,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
@@ -38,6 +38,7 @@ from data.sources.venue_keys import Keys
 from data.symbols import is_unified, unified
 
 _LONGEST_PAUSE_S = 60.0
+_ENOUGH = 5  # requests given up in a row: the venue, not the request, is the trouble
 _PLACEHOLDER = re.compile(r"^\$([a-z]+)(?:\.(\w+))?$")
 _BAN_END = re.compile(r"banned until (\d{13})")
 _PLACE = {451: "does not serve this place", 403: "forbids what was asked"}
@@ -63,11 +64,12 @@ class Answer:
 
 
 class _Again(Exception):
-    """Worth another try. `pause_s`: as long as the venue asked to wait; `silent`: nobody answered."""
+    """Worth another try. `pause_s`: as long as the venue asked to wait; `silent`: nobody answered; `stop`: when it
+    stays so, the next request will fare no better."""
 
-    def __init__(self, reason: str, pause_s: float = 0.0, silent: bool = False) -> None:
+    def __init__(self, reason: str, pause_s: float = 0.0, silent: bool = False, stop: bool = False) -> None:
         super().__init__(reason)
-        self.pause_s, self.silent = pause_s, silent
+        self.pause_s, self.silent, self.stop = pause_s, silent, stop or silent
 
 
 class Pace:
@@ -112,6 +114,7 @@ class VenueClient:
         self._lock = threading.Lock()
         self._markets: dict[str, Market] = {}
         self._answered = False
+        self._refused = 0  # requests given up in a row
         self._gone: Unreachable | None = None
         self._clock_ahead = 0.0  # seconds, of the venue's clock to ours
 
@@ -122,7 +125,7 @@ class VenueClient:
 
         def once() -> Answer:
             if pause_s:
-                self.pace.wait(pause_s / self.manners.rate, method)
+                self.pace.wait(pause_s / self.manners.rate, _lane(method))
             payload = getattr(self._ccxt, method)(dict(params))
             if not isinstance(payload, dict | list):
                 raise _Again("the answer is no JSON")
@@ -193,7 +196,7 @@ class VenueClient:
                 self._gone = ban
                 raise
             else:
-                self._answered = True
+                self._answered, self._refused = True, 0
                 return result
         raise AssertionError("attempts is at least 1")
 
@@ -203,8 +206,9 @@ class VenueClient:
                 f"{self.facts.name} cannot be reached at {self._host()}: {trouble}. Check the network"
             )
             return self._gone
-        if trouble.silent or trouble.pause_s:
-            self._gone = Unreachable(f"{self.facts.name} does not answer {what} after {attempts} tries: {trouble}")
+        self._refused += 1
+        if trouble.stop or self._refused >= _ENOUGH:
+            self._gone = Unreachable(f"{self.facts.name} gives no {what} after {attempts} tries: {trouble}")
             return self._gone
         return Corrupt(f"{self.facts.name}, {what}: {trouble}, {attempts} times. Try later")
 
@@ -212,8 +216,11 @@ class VenueClient:
         if self.manners.url:
             return urlsplit(self.manners.url).netloc
         urls = self._ccxt.urls["api"]
-        lane = re.split("Get|Post", self.facts.feeds[0].method)[0]
-        return urlsplit(str(urls.get(lane) or next(iter(urls.values()))).format(hostname=self._ccxt.hostname)).netloc
+        return urlsplit(
+            str(urls.get(_lane(self.facts.feeds[0].method)) or next(iter(urls.values()))).format(
+                hostname=self._ccxt.hostname
+            )
+        ).netloc
 
     # ---- ccxt ------------------------------------------------------------------------------------
 
@@ -272,7 +279,8 @@ class VenueClient:
         heard.status, heard.headers = response.status_code, response.headers
         heard.sha256 = hashlib.sha256(response.content).hexdigest()
         if date := response.headers.get("Date"):
-            self._clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
+            with suppress(ValueError, TypeError):
+                self._clock_ahead = parsedate_to_datetime(date).timestamp() - time.time()
 
 
 _SILENT = logging.Logger("unwind.ccxt", logging.CRITICAL + 1)
@@ -291,12 +299,12 @@ def errors_of(facts: VenueFacts, what: str, heard: _Heard, keys: Keys | None = N
             raise _ban(facts, heard, told) from None
         if heard.status in _PLACE:
             raise SourceError(f"{name} {_PLACE[heard.status]} ({heard.status}): {told}") from None
-        if heard.status == 429 or isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
-            raise _Again("it asks to slow down (429)", _retry_after(heard)) from None
-        if isinstance(error, ccxt.RequestTimeout | requests.Timeout | TimeoutError):
-            raise _Again("no answer in time", silent=True) from None
         if heard.status >= 500:
             raise _Again(f"the venue is in trouble ({heard.status})", _retry_after(heard)) from None
+        if heard.status == 429 or isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
+            raise _Again("it asks to slow down", _retry_after(heard), stop=True) from None
+        if isinstance(error, ccxt.RequestTimeout | requests.Timeout | TimeoutError):
+            raise _Again("no answer in time", silent=True) from None
         if heard.status < 400 and isinstance(error, ccxt.NetworkError | requests.RequestException | OSError):
             raise _Again(_plain(error), silent=True) from None
         if isinstance(error, ccxt.AuthenticationError):
@@ -360,6 +368,11 @@ def _plain(error: BaseException) -> str:
         if sign in words:
             return meaning
     return "the connection broke"
+
+
+def _lane(method: str) -> str:
+    """The part of a venue's interface that an endpoint belongs to: fapiData of fapiDataGetOpenInterestHist."""
+    return re.split("Get|Post", method)[0]
 
 
 def dig(payload: Any, path: Sequence[str | int], where: str) -> Any:
