@@ -17,7 +17,7 @@ unexport UV_NO_DEPS UV_NO_EDITABLE UV_NO_VERIFY_HASHES UV_TARGET UV_PREFIX
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_REQUIRE_HASHES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench-data bench-engine bench-crowd mutants lock wheel clean
+.PHONY: help setup demo test check lab bench-data bench-engine bench-crowd bench-fetch mutants lock wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -61,6 +61,9 @@ bench-engine: setup ## measure the engine (minutes)
 
 bench-crowd: setup ## judge the simulated market on unseen seeds (minutes)
 	$(BIN)/python benchmarks/simulated_market.py
+
+bench-fetch: setup ## fetch 8.6 million bars from a loopback server (minutes)
+	$(BIN)/python benchmarks/fetch_soak.py
 
 mutants: setup ## break the engine on purpose and see each break caught
 	$(BIN)/python tests/mutants/mutants.py
