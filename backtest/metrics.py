@@ -112,12 +112,12 @@ def measures(run: Run, ts: Ints, interval: int, kinds: Ints, start: float) -> di
     ends = day_ends(ts)
     daily = equity[ends]
     volatility_, sharpe_, sortino_, var, es, skew_, kurtosis_ = from_daily(daily, start, returns_a_year(interval))
-    total, loss = total_return(equity, start), max_drawdown(equity, start)
-    annual = annual_return(total, len(equity) * interval / DAY)
+    gained, loss = total_return(equity, start), max_drawdown(equity, start)
+    annual = annual_return(gained, len(equity) * interval / DAY)
     closed = trades(run, kinds)
     profit = closed["profit"].astype(np.float64)
     found = {
-        "total_return": total,
+        "total_return": gained,
         "annual_return": annual,
         "volatility": volatility_,
         "sharpe": sharpe_,
@@ -131,17 +131,17 @@ def measures(run: Run, ts: Ints, interval: int, kinds: Ints, start: float) -> di
         "skew": skew_,
         "kurtosis": kurtosis_,
         "time_in_market": time_in_market(run.leg_series["position"]),
-        "exposure": float(np.mean(run.series["gross"][ends])),
+        "exposure": total(run.series["gross"][ends]) / len(daily),
         "turnover": turnover(run.fills, kinds, daily),
         "trades": float(len(closed)),
         "win_rate": win_rate(profit),
         "profit_factor": profit_factor(profit),
-        "avg_holding_hours": mean_holding(closed) * interval / HOUR,
+        "avg_holding_hours": mean_holding(closed, interval / HOUR),
         "fees": 0.0 - cash(run.ledger, *FEES),
         "funding": cash(run.ledger, Cash.FUNDING),
-        "slippage": float(run.fills["slippage"].sum()),
+        "slippage": total(run.fills["slippage"]),
         "liquidations": float(len(run.liquidations)),
-        "liquidation_loss": float(run.liquidations["loss"].sum()),
+        "liquidation_loss": total(run.liquidations["loss"]),
         "bad_debt": bad_debt(run.ledger),
         "min_margin_distance": lowest(run.margin_distance),
         "ruined": float(run.ruined_bar >= 0),
@@ -372,6 +372,12 @@ def lowest(values: Floats) -> float:
 # --- cash ------------------------------------------------------------------------------------------------------------
 
 
+def total(values: npt.ArrayLike) -> float:
+    """One by one, in their order, as the loops add them up: so both have the same bits. 0 for none."""
+    made = np.add.accumulate(np.asarray(values, dtype=np.float64))
+    return float(made[-1]) if len(made) else 0.0
+
+
 def notional(fills: Rows, kinds: Ints) -> Floats:
     """What each fill moved, in settlement currency: |quantity| at its price, over it for inverse contracts."""
     size, price = np.abs(fills["quantity"]), fills["price"]
@@ -383,19 +389,19 @@ def notional(fills: Rows, kinds: Ints) -> Floats:
 def turnover(fills: Rows, kinds: Ints, daily_equity: Floats) -> float:
     """NaN: the mean of daily equity is not above zero."""
     middle = float(np.mean(daily_equity))
-    return float(notional(fills, kinds).sum()) / middle if middle > 0.0 else math.nan
+    return total(notional(fills, kinds)) / middle if middle > 0.0 else math.nan
 
 
 def cash(ledger: Rows, *kinds: Cash) -> float:
     """Sum of the rows of these kinds; negative: paid. NaN: never."""
     chosen = np.isin(ledger["kind"], kinds)
-    return float(ledger["amount"][chosen].sum())
+    return total(ledger["amount"][chosen])
 
 
 def bad_debt(ledger: Rows) -> float:
     """What the fund paid; what it kept is not set against it. NaN: never."""
     amounts = ledger["amount"][ledger["kind"] == Cash.INSURANCE]
-    return float(amounts[amounts > 0.0].sum())
+    return total(amounts[amounts > 0.0])
 
 
 # --- trades ----------------------------------------------------------------------------------------------------------
@@ -408,15 +414,15 @@ def win_rate(profit: Floats) -> float:
 
 def profit_factor(profit: Floats) -> float:
     """Infinite without a loss. NaN: no trades, or neither profit nor loss."""
-    gained, lost = float(profit[profit > 0.0].sum()), float(-profit[profit < 0.0].sum())
+    gained, lost = total(profit[profit > 0.0]), -total(profit[profit < 0.0])
     if lost > 0.0:
         return gained / lost
     return math.inf if gained > 0.0 else math.nan
 
 
-def mean_holding(closed: Rows) -> float:
-    """Bars. NaN: no trades."""
-    return float(np.mean(closed["closed"] - closed["opened"])) if len(closed) else math.nan
+def mean_holding(closed: Rows, bar_hours: float) -> float:
+    """Hours. NaN: no trades."""
+    return total((closed["closed"] - closed["opened"]) * bar_hours) / len(closed) if len(closed) else math.nan
 
 
 def trades(run: Run, kinds: Ints) -> Rows:

@@ -1,0 +1,453 @@
+"""`sweep()`: many parameter sets of a strategy over a market, measured in the loops, as a table to look at.
+
+    found = sweep(Fade, market, entry_z=[1.5, 2.0, 2.5], window=["1d", "3d"])
+    found = sweep(Fade, market, method="sobol", n=1024, entry_z=Span(1.0, 4.0), leverage=Span(1.0, 5.0, log=True))
+    found.best(5); found.plateau(); found.heatmap("entry_z", "window"); found.rerun(0)
+
+1. Sets are laid in the order of the parameters that their features are made from, so that features are computed once
+   and those of a few sets are held at a time.
+2. They are walked in chunks, on all threads, while the features of the next chunk are made.
+3. What is done is kept: an interrupt ends the sweep early, and the table says so.
+4. Every set is a trial, and is noted in the market's register if it has one.
+
+`method="optuna"` asks in batches for sets that look promising from what is known, and is as reproducible as its seed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from backtest import metrics, space, trials
+from backtest.account import Account
+from backtest.batch import Batch, Walked, parts_of
+from backtest.costs import Costs
+from backtest.features import features_of
+from backtest.space import Span as Span
+from backtest.strategy import Strategy, Value
+from backtest.terms import cores, instance
+from backtest.venue import Venue
+from data.errors import BadInput, NotFound, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from backtest.result import Result
+    from data.market import Market
+
+Floats = npt.NDArray[np.float64]
+Method = Literal["grid", "random", "sobol", "optuna"]
+
+METHODS = ("grid", "random", "sobol", "optuna")
+FEATURE_BYTES = 256 << 20  # of features that a chunk may hold
+MOST_IN_A_CHUNK = 4096  # sets
+ASKED_AT_ONCE = 32  # sets that optuna proposes before it hears of any
+SILENT = 2e8  # bars x symbols x sets below which no progress is shown
+BETTER = {measure.name: measure.better for measure in metrics.MEASURES}
+
+
+def sweep(
+    strategy: Strategy | type[Strategy],
+    market: Market,
+    grid: Mapping[str, Any] | None = None,
+    *,
+    method: Method = "grid",
+    n: int | None = None,
+    seed: int = 0,
+    where: space.Where | None = None,
+    objective: str = "sharpe",
+    venue: Venue | str | None = None,
+    account: Account | None = None,
+    costs: Costs | None = None,
+    detail: Market | None = None,
+    history: Market | None = None,
+    threads: int | None = None,
+    progress: bool | None = None,
+    **axes: Any,
+) -> Sweep:
+    """Measures of many parameter sets.
+
+    grid, **axes   parameter -> list of values, or Span(low, high); none: the ranges that the strategy declares
+    method         "grid": all combinations; "random", "sobol": n sets; "optuna": n sets, each from what is known
+    where          a function of a set's parameters that says whether it is tried at all
+    objective      the measure that optuna works for, and `best` and `plateau` go by
+    """
+    if method not in METHODS:
+        raise BadInput(f"method={method!r}: {did_you_mean(method, METHODS)}")
+    check_measure(objective)
+    base = instance(strategy)
+    given = space.axes_of(base, {**(grid or {}), **axes})
+    batch = Batch(market, venue=venue, account=account, costs=costs, detail=detail, history=history)
+    terms = {"venue": venue, "account": account, "costs": costs, "detail": detail, "history": history}
+    walker = Walker(batch, threads, progress)
+    if method == "optuna":
+        sets = _searched(walker, base, given, _count(n, method), seed, where, objective)
+    else:
+        if method == "grid":
+            sets = space.grid_of(base, given, where)
+        else:
+            sets = space.sample_of(base, given, _count(n, method), method, seed, where)
+        walker.begin(len(sets))
+        walker.walk(sets)
+    walker.end()
+    return walker.found(base, sets, tuple(given), terms, objective)
+
+
+def _count(n: int | None, method: str) -> int:
+    if n is None:
+        raise BadInput(f"method={method!r} needs n=, the number of sets to try")
+    return n
+
+
+def check_measure(name: str) -> None:
+    if BETTER.get(name, 0) == 0:
+        ranked = [m for m, better in BETTER.items() if better]
+        raise BadInput(f"{name!r} is no measure to go by: {did_you_mean(name, ranked)}")
+
+
+# ---- walking ---------------------------------------------------------------------------------------
+
+
+class Walker:
+    """Walks sets chunk by chunk, keeps what is done, notes the trials."""
+
+    def __init__(self, batch: Batch, threads: int | None = None, progress: bool | None = None) -> None:
+        self.batch, self.threads, self.wanted = batch, threads or cores(), progress
+        self.sets: list[Strategy] = []
+        self.tables: list[Floats] = []
+        self.sketches: list[trials.Sketches] = []
+        self.source = ""
+        self.interrupted = False
+        self._bar: Any = None
+
+    def begin(self, total: int) -> None:
+        many = total * len(self.batch.market) * len(self.batch.market.symbols)
+        if self.wanted is False or (self.wanted is None and many < SILENT):
+            return
+        from tqdm.auto import tqdm
+
+        self._bar = tqdm(total=total, unit=" sets", unit_scale=True, disable=None if self.wanted is None else False)
+
+    def end(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        if self.tables:
+            walked = Walked(np.concatenate(self.tables), np.concatenate(self.sketches), self.source)
+            trials.note(self.batch, self.sets, walked)
+
+    def walk(self, sets: Sequence[Strategy]) -> int:
+        """How many were done; fewer than all after an interrupt."""
+        before = len(self.sets)
+        pool = ThreadPoolExecutor(self.threads)
+        waiting: tuple[list[Strategy], list[Future[tuple[Floats, Any]]]] | None = None
+        try:
+            for chunk in chunks_of(self.batch, sets):
+                job = self.batch.job(chunk)  # while the chunk before is being walked
+                self.source = job.source
+                futures = self.batch.submit(pool, job, parts_of(len(chunk), self.threads), sketched=True)
+                if waiting is not None:
+                    self._take(*waiting)
+                waiting = chunk, futures
+            if waiting is not None:
+                self._take(*waiting)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return len(self.sets) - before
+
+    def _take(self, chunk: list[Strategy], futures: list[Future[tuple[Floats, Any]]]) -> None:
+        done = 0
+        for future in futures:
+            table, made = future.result()
+            self.tables.append(table)
+            self.sketches.append(made)
+            self.sets += chunk[done : done + len(table)]
+            done += len(table)
+            if self._bar is not None:
+                self._bar.update(len(table))
+
+    def found(
+        self, base: Strategy, sets: Sequence[Strategy], names: tuple[str, ...], terms: dict[str, Any], objective: str
+    ) -> Sweep:
+        """In the order of `sets`; those that were not reached are left out."""
+        place = {one: row for row, one in enumerate(self.sets)}
+        order = [place[one] for one in sets if one in place]
+        if not order:
+            raise KeyboardInterrupt
+        return Sweep(
+            base=base,
+            market=self.batch.market,
+            strategies=[self.sets[row] for row in order],
+            names=names,
+            values=np.concatenate(self.tables)[order],
+            sketches=np.concatenate(self.sketches)[order],
+            terms=terms,
+            objective=objective,
+            planned=len(sets),
+        )
+
+
+def chunks_of(batch: Batch, sets: Sequence[Strategy]) -> Iterator[list[Strategy]]:
+    """Sets that share features lie together; a chunk has at most FEATURE_BYTES of them."""
+    seen = batch.market if batch.history is None else batch.history
+    made, used = features_of(sets[0], seen.features_view())
+    names = sorted(used)
+    wide = len(batch.market) * len(batch.market.symbols) * 8
+    most = max(1, int(FEATURE_BYTES // max(1, wide * len(made))))
+    groups: dict[tuple[Value, ...], list[Strategy]] = {}
+    for one in sets:
+        groups.setdefault(tuple(one.parameters[name] for name in names), []).append(one)
+    chunk: list[Strategy] = []
+    held = 0
+    for group in groups.values():
+        held += 1
+        for low in range(0, len(group), MOST_IN_A_CHUNK):
+            chunk += group[low : low + MOST_IN_A_CHUNK]
+            if held >= most or len(chunk) >= MOST_IN_A_CHUNK:
+                yield chunk
+                chunk, held = [], 0
+    if chunk:
+        yield chunk
+
+
+def _searched(
+    walker: Walker,
+    base: Strategy,
+    axes: Mapping[str, space.Axis],
+    n: int,
+    seed: int,
+    where: space.Where | None,
+    objective: str,
+) -> list[Strategy]:
+    """Sets that optuna asked for, in the order in which it did."""
+    try:
+        import optuna
+    except ImportError:
+        raise NotFound("method='optuna' needs optuna: pip install 'unwind[research]'") from None
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    column, sign = metrics.NAMES.index(objective), float(BETTER[objective])
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
+    kinds = type(base).declared()
+    order: dict[Strategy, float] = {}
+    walker.begin(n)
+    asked = 0
+    while asked < n and not walker.interrupted:
+        batch = [study.ask() for _ in range(min(ASKED_AT_ONCE, n - asked))]
+        asked += len(batch)
+        sets = [base.replace(**{k: _suggested(t, k, a, kinds[k].kind) for k, a in axes.items()}) for t in batch]
+        allowed = [one for one in dict.fromkeys(sets) if one not in order and (where is None or where(one.parameters))]
+        if allowed:
+            done = walker.walk(allowed)
+            rows = np.concatenate(walker.tables)[len(order) : len(order) + done]
+            order.update(zip(walker.sets[len(order) :], sign * rows[:, column], strict=True))
+        for trial, one in zip(batch, sets, strict=True):
+            value = order.get(one, np.nan)
+            if np.isfinite(value):
+                study.tell(trial, float(value))
+            else:
+                study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    if not order:
+        raise BadInput("no parameter set was tried: `where` refuses all that were proposed")
+    return list(order)
+
+
+def _suggested(trial: Any, name: str, axis: space.Axis, kind: type) -> Value:
+    if not isinstance(axis, Span):
+        return axis[trial.suggest_int(name, 0, len(axis) - 1)]  # type: ignore[no-any-return]
+    if kind is int:
+        return int(trial.suggest_int(name, round(axis.low), round(axis.high), log=axis.log))
+    return float(trial.suggest_float(name, axis.low, axis.high, log=axis.log))
+
+
+# ---- what it found ---------------------------------------------------------------------------------
+
+
+@dataclass
+class Sweep:
+    """One row a parameter set: what was varied, then every measure. `sweep["sharpe"]`, `len(sweep)`, `sweep.frame`."""
+
+    base: Strategy
+    market: Market
+    strategies: list[Strategy]
+    names: tuple[str, ...]  # of the parameters that were varied
+    values: Floats  # (sets, measures)
+    sketches: trials.Sketches
+    terms: dict[str, Any] = field(repr=False)
+    objective: str = "sharpe"
+    planned: int = 0
+    _frame: pd.DataFrame | None = field(default=None, repr=False)
+
+    @property
+    def frame(self) -> pd.DataFrame:
+        import pandas as pd
+
+        if self._frame is None:
+            rows = {name: [one.parameters[name] for one in self.strategies] for name in self.names}
+            measured = pd.DataFrame(self.values, columns=list(metrics.NAMES))
+            clash = [name for name in rows if name in metrics.NAMES]
+            measured = measured.rename(columns={name: f"{name}_measured" for name in clash})
+            self._frame = pd.concat([pd.DataFrame(rows), measured], axis=1)
+        return self._frame
+
+    @property
+    def complete(self) -> bool:
+        return len(self) == self.planned
+
+    def __len__(self) -> int:
+        return len(self.strategies)
+
+    def __getitem__(self, key: Any) -> Any:
+        return self.frame[key]
+
+    def column(self, name: str) -> Floats:
+        """A measure, a number a set."""
+        if name not in metrics.NAMES:
+            raise NotFound(f"no measure {name!r}: {did_you_mean(name, metrics.NAMES)}")
+        return self.values[:, metrics.NAMES.index(name)]
+
+    def ranking(self, by: str | None = None) -> npt.NDArray[np.intp]:
+        """Rows, best first; ruined sets last, and before them those without the measure."""
+        by = by or self.objective
+        check_measure(by)
+        return metrics.ranking(self.column(by), self.column("ruined"), better=BETTER[by])
+
+    def best(self, count: int = 1, by: str | None = None) -> pd.DataFrame:
+        return self.frame.iloc[self.ranking(by)[:count]]
+
+    def strategy(self, row: int | None = None) -> Strategy:
+        """The parameter set of a row; None: of the best one."""
+        return self.strategies[int(self.ranking()[0]) if row is None else self._row(row)]
+
+    def rerun(self, row: int | None = None, **changes: Any) -> Result:
+        """The same set in full, with every row and series; its measures are those of the table, bit for bit."""
+        from backtest.engine import simulate
+
+        return simulate(self.market, self.strategy(row), **{**self.terms, **changes})
+
+    def _row(self, row: int) -> int:
+        if not isinstance(row, int | np.integer) or not 0 <= row < len(self):
+            raise NotFound(f"no row {row!r}: the sweep has {len(self):,}, from 0")
+        return int(row)
+
+    def count(self) -> trials.Count:
+        """The trials that count for what it found: its own, and all others that the market's register knows."""
+        if self.market.register:
+            return trials.Register(self.market.register).count(self.market)
+        a_day = np.sqrt(metrics.returns_a_year(self.market.interval))
+        return trials.counted(self.column("sharpe") / a_day, self.sketches)
+
+    # ---- robustness ------------------------------------------------------------------------------
+
+    def steps(self) -> Floats:
+        """Where each set lies: a column a parameter, the number of its value among those tried, in order."""
+        columns = []
+        for name in self.names:
+            values = [one.parameters[name] for one in self.strategies]
+            known = _in_order(set(values))
+            place = {value: float(number) for number, value in enumerate(known)}
+            columns.append([place[value] for value in values])
+        return np.array(columns, dtype=np.float64).T.reshape(len(self), len(self.names))
+
+    def plateau(self, by: str | None = None, reach: int = 1) -> pd.DataFrame:
+        """How good a set's neighbourhood is: all sets within `reach` steps in every parameter, itself included.
+
+        Columns: the parameters, the measure, `plateau` (median of the neighbourhood), `worst` in it, and how many
+        `neighbours` there are. Sorted by `plateau`, then `worst`: a lonely peak falls behind a broad hill. Sets without the measure
+        count as the worst of all. In a sample, where hardly two sets share a value, the nearest ones are taken:
+        twice as many as there are parameters, after each axis is scaled to the spread of its ranks.
+        """
+        by = by or self.objective
+        check_measure(by)
+        values, sign = self.column(by), float(BETTER[by])
+        finite = sign * np.where(np.isfinite(values), values, np.nan)
+        floor = float(np.nanmin(finite)) if np.isfinite(finite).any() else np.nan
+        filled = np.where(np.isfinite(finite), finite, floor)
+        near = self._neighbours(reach)
+        middle = np.array([np.median(filled[rows]) for rows in near])
+        worst = np.array([filled[rows].min() for rows in near])
+        out = self.frame[list(self.names)].copy()
+        out[by] = values
+        out["plateau"], out["worst"] = sign * middle, sign * worst
+        out["neighbours"] = [len(rows) - 1 for rows in near]
+        worse_first = np.lexsort(tuple(np.nan_to_num(x, nan=-np.inf) for x in (filled, worst, middle)))
+        return out.iloc[worse_first[::-1]]
+
+    def _neighbours(self, reach: int) -> list[npt.NDArray[np.intp]]:
+        try:
+            from scipy.spatial import cKDTree
+        except ImportError:
+            raise NotFound("neighbourhoods need scipy: pip install 'unwind[research]'") from None
+        where = self.steps()
+        many = int(np.prod([len(set(column)) for column in where.T]))
+        if many <= 2 * len(self):  # a grid, or most of one
+            found = cKDTree(where).query_ball_point(where, reach + 0.5, p=np.inf)
+            return [np.array(sorted(rows), dtype=np.intp) for rows in found]
+        scaled = where / np.maximum(where.max(axis=0), 1.0)
+        count = min(len(self), 1 + 2 * max(1, len(self.names)))
+        nearest = cKDTree(scaled).query(scaled, k=count)[1].reshape(len(self), count)
+        return [np.asarray(rows, dtype=np.intp) for rows in nearest]
+
+    # ---- pictures and files ----------------------------------------------------------------------
+
+    def pivot(self, x: str, y: str, value: str | None = None, agg: Any = "median") -> pd.DataFrame:
+        """A measure by two parameters; `agg` of what else was varied."""
+        value = value or self.objective
+        for name in (x, y):
+            if name not in self.names:
+                raise NotFound(f"{name!r} was not varied: {did_you_mean(name, self.names)}")
+        self.column(value)
+        found = self.frame.pivot_table(index=y, columns=x, values=value, aggfunc=agg, dropna=False)
+        return found.loc[_in_order(set(found.index)), _in_order(set(found.columns))]
+
+    def heatmap(self, x: str, y: str, value: str | None = None, agg: Any = "median") -> Any:
+        """`pivot` as a plotly figure."""
+        from backtest.report.sweep_figures import heatmap
+
+        return heatmap(self.pivot(x, y, value, agg), value or self.objective, agg)
+
+    def plot(self) -> Any:
+        """The objective: a heat map of two parameters, or a line of one."""
+        from backtest.report.sweep_figures import overview
+
+        return overview(self)
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> Path:
+        """The table as a file."""
+        self.frame.to_parquet(Path(path), index=False)
+        return Path(path)
+
+    def __repr__(self) -> str:
+        left = "" if self.complete else f" of {self.planned:,}, interrupted"
+        best = self.column(self.objective)[self.ranking()[0]]
+        return (
+            f"Sweep({type(self.base).__name__}, {len(self):,} sets{left} of {', '.join(self.names)}; "
+            f"best {self.objective} {best:.3g})"
+        )
+
+    def _repr_html_(self) -> str:
+        from backtest.report.sweep_figures import page
+
+        return page(self)
+
+
+def _in_order(values: set[Any]) -> list[Any]:
+    """Numbers by size, durations by length, other texts by name."""
+    from data import clock
+
+    def key(value: Any) -> tuple[int, Any]:
+        if not isinstance(value, str):
+            return 0, value
+        try:
+            return 1, clock.duration(value)
+        except BadInput:
+            return 2, value
+
+    return sorted(values, key=key)
