@@ -18,7 +18,6 @@ from strategies.signals.hawkes import branching_by_size, fit_hawkes, likelihood,
 from strategies.signals.hazard import cascade_probability, event_probability, skill, will_happen
 from strategies.signals.rolling import log_change
 
-pytestmark = pytest.mark.kernel
 NAN = math.nan
 
 
@@ -42,6 +41,7 @@ def true_garch(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return 100.0 * np.exp(np.cumsum(e)), ahead
 
 
+@pytest.mark.kernel
 def test_garch_is_the_library_s_own_forecast() -> None:
     """With a fit's parameters fixed, arch's one-step forecasts of every later bar are ours."""
     from arch import arch_model
@@ -72,6 +72,7 @@ def test_garch_sees_no_later_bar_and_fits_anew() -> None:
     assert np.corrcoef(whole[500:], truth[500:])[0, 1] > 0.6
 
 
+@pytest.mark.kernel
 def test_garch_goes_on_over_bars_that_are_not_known() -> None:
     """A fit whose last bars are not known: the variance fades towards its mean by the formula's expectation."""
     close = garch_path(302, 3)
@@ -104,6 +105,7 @@ def plain_likelihood(t: np.ndarray, end: float, mu: float, n: float, beta: float
     return sum(map(math.log, rates)) - mu * end - n * sum(1.0 - math.exp(-beta * (end - x)) for x in t)
 
 
+@pytest.mark.kernel
 def test_likelihood_and_slopes_are_those_of_the_double_sum() -> None:
     t = simulate_hawkes(0.5, 0.5, 2.0, 60.0, 3)
     at = np.array([0.4, 0.6, 1.5])
@@ -115,6 +117,7 @@ def test_likelihood_and_slopes_are_those_of_the_double_sum() -> None:
         assert slope == pytest.approx(numeric, rel=1e-5)
 
 
+@pytest.mark.kernel
 def test_residuals_are_the_integral_of_the_intensity() -> None:
     t = simulate_hawkes(0.5, 0.5, 2.0, 30.0, 5)
     found = residuals(t, 0.4, 0.6, 1.5)
@@ -174,6 +177,7 @@ def test_what_a_hawkes_fit_refuses() -> None:
     np.testing.assert_array_equal(merged([3.0, 1.0, 1.0, 1.4], 0.5), [1.0, 3.0])
 
 
+@pytest.mark.kernel
 def test_the_intensity_over_bars_is_that_over_time() -> None:
     """Bars of a thousandth of the memory: the sum over bars is the sum over events."""
     t = simulate_hawkes(0.5, 0.5, 1.0, 100.0, 1)

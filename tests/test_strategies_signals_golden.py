@@ -108,11 +108,13 @@ GOLDEN: dict[str, tuple[Callable[[], Any], list[float]]] = {
     "liquidation_surge": (lambda: flow.liquidation_surge([1, 2, 6], [0, 0, 0], 1, 3), [NAN, NAN, 2.0]),
     # single changes 1 % and -1 %: mean 0, deviation 1 %; then a move of 5 %
     "sigma_move": (lambda: flow.sigma_move([1, exp(0.01), 1, exp(0.05)], 1, 2), [NAN, NAN, NAN, 5.0]),
-    # a fall of 5 deviations with a tenth of the open interest gone; then with 1 % gone
+    # a fall of 5 deviations with a tenth of the open interest gone; with 1 % gone; and with the tenth a bar later
     "cascade": (
         lambda: [
-            flow.cascade([1, exp(0.01), 1, exp(-0.05)], [9, 9, 10, oi], 1, 2)[-1] for oi in (9.0, 9.9)
-        ], [-0.1, 0.0],
+            flow.cascade([1, exp(0.01), 1, exp(-0.05), exp(-0.05)], oi, 1, 2)[k]
+            for k, oi in ((3, [9, 9, 10, 9, 9]), (3, [9, 9, 10, 9.9, 9]), (4, [9, 9, 10, 10, 9]), (4, [9, 9, 10, 9, 9]))
+        ],
+        [-0.1, 0.0, -0.1, 0.0],
     ),
     # sums of two: 3, 8, 6; the highest of two: 8, 8
     "exhaustion": (lambda: flow.exhaustion([1, 2, 6, 0], [0, 0, 0, 0], 2, 2), [NAN, 0.0, 0.0, 0.25]),

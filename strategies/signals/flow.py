@@ -88,17 +88,21 @@ def sigma_move(close: Array, horizon: Bars, window: Bars) -> Array:
 
 @columnwise
 def cascade(
-    close: Array, open_interest: Array, horizon: Bars, window: Bars, sigmas: float = 4.0, flush: float = 0.02
-) -> Array:
+    close: Array, open_interest: Array, horizon: Bars, window: Bars,
+    sigmas: float = 4.0, flush: float = 0.02, late: Bars = 1,
+) -> Array:  # fmt: skip
     """A cascade, if there is one: the part of open interest destroyed while the price moved far, signed by the move.
 
-    Where |sigma_move| >= sigmas and open interest fell by at least `flush` over the same `horizon` bars:
-    sign(move) x (1 - OI / OI before); else 0. Below 0 longs were thrown out. Unit: part of the open interest.
-    Look-back: horizon + window + 1. NaN where either input is. Source: the detector of
+    Where open interest fell by at least `flush` over `horizon` bars, and |sigma_move| >= sigmas over as many that ended
+    now or up to `late` bars ago (open interest is known later than the price): sign(move) x (1 - OI / OI before); else
+    0. Below 0 longs were thrown out. Unit: part of the open interest. Look-back: horizon + window + late + 1. NaN where
+    open interest or all of those moves are not known. Source: the detector of
     github.com/min66633/liquidation-cascade-research; the same move without the flush is its placebo. The least flush is
     absolute: a z-score alone picks noise.
     """
-    move = np.asarray(sigma_move(close, horizon, window))
+    moves = np.asarray(sigma_move(close, horizon, window))
+    up, down = (np.asarray(f(moves, late + 1, known=0.0)) for f in (rolling_max, rolling_min))
+    move = np.where(-down > up, down, up)
     gone = -np.expm1(np.asarray(log_change(open_interest, horizon)))
     found = (np.abs(move) >= sigmas) & (gone >= flush)
     return np.where(np.isnan(move + gone), np.nan, np.where(found, np.sign(move) * gone, 0.0))

@@ -159,7 +159,10 @@ _ALL = (
     Signal("forced_share", flow.forced_share, (*_LIQ, "quote_volume"), {"window": _HOUR}, "fraction"),
     Signal("liquidation_surge", flow.liquidation_surge, _LIQ, {"fast": _QUARTER, "slow": _WEEK}),
     Signal("sigma_move", flow.sigma_move, ("close",), {"horizon": _QUARTER, "window": _DAY}, _SD, fewest=_FEW),
-    Signal("cascade", flow.cascade, ("close", *_OI), {"horizon": _QUARTER, "window": _DAY}, "fraction", fewest=_FEW),
+    Signal(
+        "cascade", flow.cascade, ("close", *_OI),
+        {"horizon": _QUARTER, "window": _DAY, "late": "5m"}, "fraction", fewest=_FEW,
+    ),
     Signal("exhaustion", flow.exhaustion, _LIQ, {"fast": "5m", "slow": _HOUR}, "fraction"),
     Signal(
         "hawkes_intensity", flow.hawkes_intensity, ("events", "mu", "branching", "half_life"),
