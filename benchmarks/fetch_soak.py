@@ -71,7 +71,8 @@ def measure(url: str, options: argparse.Namespace) -> None:
     from data import clock
     from data.fetching.asked import Wish
     from data.fetching.job import plan, run
-    from data.sources.ccxt_rest import Manners, VenueClient
+    from data.sources.ccxt_rest import VenueClient
+    from data.sources.manners import Manners
     from data.sources.venue_facts import What
     from data.sources.venue_table import facts
     from data.store import Store

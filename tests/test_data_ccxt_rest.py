@@ -20,7 +20,8 @@ from venue_server.truth import DAY, HOUR
 from data.errors import BadInput, Banned, Corrupt, NotFound, SourceError, Unreachable
 from data.fetching.asked import Wish
 from data.fetching.job import plan
-from data.sources.ccxt_rest import Manners, Pace, VenueClient
+from data.sources.ccxt_rest import VenueClient
+from data.sources.manners import Manners, Pace
 from data.sources.venue_facts import What
 from data.sources.venue_keys import Keys, keys_of
 from data.sources.venue_table import TABLE, facts

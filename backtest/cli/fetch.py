@@ -102,9 +102,10 @@ def _clients(venue: str, asking: Asking) -> list[VenueClient]:
         raise BadInput(f"--url {asking.url!r} is no address: write http://host or https://host")
     interfaces = parts(venue)  # a wrong name is said before ccxt is loaded
     try:
-        from data.sources.ccxt_rest import Manners, VenueClient, is_loopback
+        from data.sources.ccxt_rest import VenueClient
     except ModuleNotFoundError as missing:
         raise NotFound(f"fetching needs {missing.name}: pip install 'unwind[exchanges]'") from None
+    from data.sources.manners import Manners, is_loopback
     from data.sources.venue_keys import keys_of
 
     manners = Manners(asking.url, asking.rate, asking.timeout)

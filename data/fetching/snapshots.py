@@ -14,7 +14,8 @@ from data.errors import BadInput
 from data.fetching.asked import Market, delisted
 from data.fetching.missing import SOURCE
 from data.rows import Batch, Origin, Rows
-from data.sources.ccxt_rest import VenueClient, dig
+from data.sources.ccxt_rest import VenueClient
+from data.sources.manners import dig
 from data.sources.tiers import Bracket, check_brackets, frame_of, with_cum
 from data.sources.venue_facts import VenueFacts
 

@@ -21,7 +21,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
@@ -33,6 +33,7 @@ import requests
 
 from data import clock
 from data.errors import Banned, Corrupt, NotFound, SourceError, Unreachable
+from data.sources.manners import Manners, Pace, dig, is_loopback, lane_of, moved
 from data.sources.venue_facts import VenueFacts
 from data.sources.venue_keys import Keys
 from data.symbols import is_unified, unified
@@ -44,17 +45,6 @@ _BAN_END = re.compile(r"banned until (\d{13})")
 _PLACE = {451: "does not serve this place", 403: "forbids what was asked"}
 _Result = TypeVar("_Result")
 Market = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Manners:
-    """How patiently and how fast a venue is asked. `rate` times the limit that ccxt knows; `url` instead of its own."""
-
-    url: str = ""
-    rate: float = 1.0
-    timeout_s: float = 20.0
-    attempts: int = 6
-    pause_s: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -70,29 +60,6 @@ class _Again(Exception):
     def __init__(self, reason: str, pause_s: float = 0.0, silent: bool = False, stop: bool = False) -> None:
         super().__init__(reason)
         self.pause_s, self.silent, self.stop = pause_s, silent, stop or silent
-
-
-class Pace:
-    """One queue for all threads: when the next request may go."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._free: dict[str, float] = {}
-        self._held = 0.0
-
-    def wait(self, seconds: float, lane: str = "") -> None:
-        """Wait for this request's turn, and take up `seconds` of the lane."""
-        with self._lock:
-            now = time.monotonic()
-            start = max(now, self._free.get(lane, 0.0), self._held)
-            self._free[lane] = start + seconds
-        if start > now:
-            time.sleep(start - now)
-
-    def hold(self, seconds: float) -> None:
-        """Nobody asks for so long."""
-        with self._lock:
-            self._held = max(self._held, time.monotonic() + seconds)
 
 
 @dataclass
@@ -125,7 +92,7 @@ class VenueClient:
 
         def once() -> Answer:
             if pause_s:
-                self.pace.wait(pause_s / self.manners.rate, _lane(method))
+                self.pace.wait(pause_s / self.manners.rate, lane_of(method))
             payload = getattr(self._ccxt, method)(dict(params))
             if not isinstance(payload, dict | list):
                 raise _Again("the answer is no JSON")
@@ -217,7 +184,7 @@ class VenueClient:
             return urlsplit(self.manners.url).netloc
         urls = self._ccxt.urls["api"]
         return urlsplit(
-            str(urls.get(_lane(self.facts.feeds[0].method)) or next(iter(urls.values()))).format(
+            str(urls.get(lane_of(self.facts.feeds[0].method)) or next(iter(urls.values()))).format(
                 hostname=self._ccxt.hostname
             )
         ).netloc
@@ -254,7 +221,7 @@ class VenueClient:
         exchange.throttle = self._throttle(exchange)
         exchange.parse_json = self._parse(exchange.parse_json)
         if manners.url:
-            exchange.urls = {**exchange.urls, "api": _moved(exchange.urls["api"], manners.url.rstrip("/"))}
+            exchange.urls = {**exchange.urls, "api": moved(exchange.urls["api"], manners.url.rstrip("/"))}
         return exchange
 
     def _throttle(self, exchange: Any) -> Callable[..., None]:
@@ -368,32 +335,3 @@ def _plain(error: BaseException) -> str:
         if sign in words:
             return meaning
     return "the connection broke"
-
-
-def _lane(method: str) -> str:
-    """The part of a venue's interface that an endpoint belongs to: fapiData of fapiDataGetOpenInterestHist."""
-    return re.split("Get|Post", method)[0]
-
-
-def dig(payload: Any, path: Sequence[str | int], where: str) -> Any:
-    """What lies at a path in an answer."""
-    for step in path:
-        try:
-            payload = payload[step]
-        except (KeyError, IndexError, TypeError):
-            raise Corrupt(f"{where}: the answer has not the documented form, {step!r} is missing") from None
-    return payload
-
-
-# ---- addresses -----------------------------------------------------------------------------------
-
-
-def _moved(urls: Any, base: str) -> Any:
-    """ccxt's addresses with another host: the paths stay."""
-    if isinstance(urls, Mapping):
-        return {name: _moved(url, base) for name, url in urls.items()}
-    return base + urlsplit(str(urls).replace("{hostname}", "host")).path
-
-
-def is_loopback(url: str) -> bool:
-    return urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from data import clock
 from data.errors import Corrupt
 from data.schema import TABLES, Kind
-from data.sources.ccxt_rest import dig
+from data.sources.manners import dig
 from data.sources.venue_facts import Feed
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ def frame_of(feed: Feed, payload: Any, window: Window, inverse: bool, size: floa
     """The rows of one answer, checked."""
     import polars as pl
 
-    rows = dig(payload, feed.rows, feed.key)
+    try:
+        rows = dig(payload, feed.rows, feed.key)
+    except Corrupt as problem:
+        raise Suspect(str(problem)) from None
     columns = {**feed.columns, **(feed.inverse if inverse else {})}
     if not isinstance(rows, Sequence) or isinstance(rows, str):
         raise Suspect(f"{feed.key}: the answer has not the documented form: no list of rows")
@@ -55,7 +58,7 @@ def frame_of(feed: Feed, payload: Any, window: Window, inverse: bool, size: floa
         wanted = [pl.sql_expr(formula).alias(name) for name, formula in columns.items()]
         frame = raw.with_columns(size=pl.lit(size)).select((pl.col(feed.time) * 1000).alias("ts"), *wanted)
         frame = frame.with_columns(pl.col(n).cast(t) for n, t in _types(feed, columns).items())
-    except (KeyError, IndexError, TypeError, ValueError, pl.exceptions.PolarsError) as problem:
+    except (AttributeError, KeyError, IndexError, TypeError, ValueError, pl.exceptions.PolarsError) as problem:
         words = str(problem).strip().splitlines() or [type(problem).__name__]
         raise Suspect(f"{feed.key}: a row has not the documented form ({words[0][:120]})") from None
     _check(feed, raw, frame, window)

@@ -16,7 +16,8 @@ from data import clock
 from data.fetching.asked import Wish
 from data.fetching.job import Done, plan, run
 from data.schema import TABLES
-from data.sources.ccxt_rest import Manners, VenueClient
+from data.sources.ccxt_rest import VenueClient
+from data.sources.manners import Manners
 from data.sources.venue_facts import PRICE_OF, What
 from data.sources.venue_keys import Keys
 from data.sources.venue_table import facts
