@@ -360,8 +360,8 @@ class Sweep:
         """How good a set's neighbourhood is: all sets within `reach` steps in every parameter, itself included.
 
         Columns: the parameters, the measure, `plateau` (median of the neighbourhood), `worst` in it, and how many
-        `neighbours` there are. Sorted by `plateau`, then `worst`: a lonely peak falls behind a broad hill. Sets without the measure
-        count as the worst of all. In a sample, where hardly two sets share a value, the nearest ones are taken:
+        `neighbours` there are. Sorted by `plateau`, then `worst`: a lonely peak falls behind a broad hill. Sets without
+        the measure count as the worst of all. In a sample, where hardly two sets share a value, the nearest ones are taken:
         twice as many as there are parameters, after each axis is scaled to the spread of its ranks.
         """
         by = by or self.objective
