@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from backtest.given import stamps
+from backtest.needs import check as check_needs
 from backtest.strategy import BARS, RESERVED, STOPS, Strategy, tracked
 from data.errors import BadInput
 
@@ -28,6 +29,7 @@ def features_of(strategy: Strategy, market: Market) -> tuple[dict[str, Floats], 
 
     Strategies of one class that agree in those parameters have the same features on the same market.
     """
+    check_needs(strategy, market)
     copy, reads = tracked(strategy)
     given = copy.features(market)
     owner = f"{type(strategy).__name__}.features"

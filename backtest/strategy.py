@@ -13,10 +13,13 @@
 
     Fade(entry_z=2.5).replace(window="1w").parameters
 
+What it may say besides, and what others may ask of it: `ranges` (values worth trying, for sweeps), `needs` (fields that
+its market has to hold), `max_exposure` (the most that it ever asks for), `warmup`.
+
 A strategy is a value: it cannot be changed, and two with the same class and parameters are equal.
 
-Where the rest is: `backtest.features` asks a strategy for its features; `backtest.decide` binds, compiles and explains
-`decide`; `backtest.strategy_lookup` finds strategies by name.
+Where the rest is: `backtest.features` asks a strategy for its features; `backtest.needs` says what a market lacks for
+it; `backtest.decide` binds, compiles and explains `decide`; `backtest.strategy_lookup` finds strategies by name.
 """
 
 from __future__ import annotations
@@ -64,6 +67,7 @@ RESERVED = (*STOPS, "limit_offset", "limit_ttl", "delay")
 BARS = ("limit_ttl", "delay")
 
 Value = bool | int | float | str
+Ranges = Mapping[str, tuple[Value, ...]]
 KINDS: Mapping[str, type] = {"int": int, "float": float, "bool": bool, "str": str}
 _WANTED = {int: "a whole number", float: "a number", bool: "True or False", str: "a text"}
 
@@ -152,6 +156,10 @@ class Strategy(metaclass=_Declaring):
     """Base of every strategy; the module's docstring shows one."""
 
     decide: ClassVar[Callable[..., float]]
+    ranges: ClassVar[Ranges] = MappingProxyType({})
+    """Values worth trying, by parameter, in order: the grid of a sweep. A subclass adds to those of its base."""
+    needs: ClassVar[tuple[str, ...]] = ()
+    """Fields of `data.market` without which features mean nothing; open interest in coins or in money is one."""
     _declared: ClassVar[Mapping[str, Parameter]] = MappingProxyType({})
     _written: ClassVar[Written | None] = None  # the source of `decide`, as it was when the class was made
     _reads: ClassVar[set[str] | None] = None  # a tracked copy has a set of its own
@@ -163,6 +171,7 @@ class Strategy(metaclass=_Declaring):
         declared = {n: p for base in reversed(cls.__mro__[1:]) for n, p in vars(base).get("_declared", {}).items()}
         declared |= _own_parameters(cls, declared)
         cls._declared = MappingProxyType(declared)
+        cls.ranges = _ranges(cls)
         cls.__signature__ = inspect.Signature(  # what help and completion show
             [inspect.Parameter(p.name, inspect.Parameter.KEYWORD_ONLY, default=p.default) for p in declared.values()]
         )
@@ -179,12 +188,17 @@ class Strategy(metaclass=_Declaring):
         self.__dict__["_values"] = given
 
     @property
-    def warmup(self) -> int | str:
-        """How long features need before they mean something: bars, or a duration. The account stays flat until then.
+    def warmup(self) -> int | str | tuple[int | str, ...]:
+        """How long features need before they mean something: bars, or a duration; several: the longest of them.
 
-        Override it with a class attribute or a property.
+        The account stays flat until then. Override it with a class attribute or a property.
         """
         return 0
+
+    @property
+    def max_exposure(self) -> float:
+        """The most that targets ever add up to, over all symbols and whatever their signs, as a multiple of equity."""
+        return math.inf
 
     def features(self, market: Market) -> Mapping[str, Any]:
         """Arrays of one value a bar, by name, computed from the market and the parameters."""
@@ -235,7 +249,12 @@ def tracked(strategy: Strategy) -> tuple[Strategy, set[str]]:
 
 def warmup_bars(strategy: Strategy, market: Market) -> int:
     """The declared warm-up in bars of this market; part of a bar is a bar."""
-    declared, owner = strategy.warmup, type(strategy).__name__
+    declared = strategy.warmup
+    parts = declared if isinstance(declared, tuple) else (declared,)
+    return max((_bars_of(part, type(strategy).__name__, market) for part in parts), default=0)
+
+
+def _bars_of(declared: int | str, owner: str, market: Market) -> int:
     if isinstance(declared, str):
         if not _is_duration(declared):
             raise BadInput(f"{owner}.warmup={declared!r}: write bars, such as 200, or a duration, such as '3d'")
@@ -294,6 +313,22 @@ def _check_name(cls: type, name: str, kind: type) -> None:
     if (name in BARS and kind is not int) or (name in RESERVED and kind in (str, bool)):
         wanted = "int" if name in BARS else "float"
         raise BadInput(f"{cls.__name__}.{name}: {kind.__name__}: the engine reads it: write {name}: {wanted} = ...")
+
+
+def _ranges(cls: type[Strategy]) -> Ranges:
+    """Those of the bases and its own, each value as its parameter's type."""
+    found: dict[str, tuple[Value, ...]] = {}
+    for base in reversed(cls.__mro__):
+        own = vars(base).get("ranges", {})
+        if not isinstance(own, Mapping):
+            raise BadInput(f'{cls.__name__}.ranges: write a dict of values to try, such as {{"entry_z": (1.5, 2.0)}}')
+        for name, values in own.items():
+            if name not in cls._declared:
+                raise _unknown(cls, name)
+            if not isinstance(values, list | tuple) or not values:
+                raise BadInput(f"{cls.__name__}.ranges: {name}: write the values to try, such as (1.5, 2.0, 2.5)")
+            found[name] = tuple(cls._declared[name].check(f"{cls.__name__}.ranges", value) for value in values)
+    return MappingProxyType(found)
 
 
 def _check_decide(cls: type[Strategy]) -> None:

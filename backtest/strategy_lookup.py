@@ -49,9 +49,9 @@ def load(name: str, package: str | None = None) -> type[Strategy]:
     return classes.pop()
 
 
-def available(package: str | None = None) -> list[str]:
-    """The names that `load` knows without a file."""
-    return sorted(_known(package, []))
+def available(package: str | None = None, broken: list[str] | None = None) -> list[str]:
+    """The names that `load` knows without a file. `broken`: gets what could not be read."""
+    return sorted(_known(package, [] if broken is None else broken))
 
 
 def _split(name: str) -> tuple[Path, bool, str]:

@@ -20,7 +20,7 @@ import archive_server
 import pandas as pd
 import pytest
 
-from backtest.cli import VERBS
+from backtest.cli import GROUPS, VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,7 +65,7 @@ def test_the_two_commands_come_first() -> None:
 
 
 def test_verbs_that_are_named_exist() -> None:
-    verbs = {name for name, *_ in VERBS} | {"import", "check"}
+    verbs = {name for name, *_ in VERBS} | set(GROUPS)
     assert set(re.findall(r"`unwind ([a-z]+)", README + (ROOT / "CHANGELOG.md").read_text())) <= verbs
 
 

@@ -31,6 +31,7 @@ VERBS: tuple[Verb, ...] = (
     ("status", "backtest.cli.status:status", "What the store holds, and since when."),
     ("schema", "backtest.cli.schema:schema", "Every table and column, with units."),
     ("export", "backtest.cli.export:export", "Write stored data to files."),
+    ("strategies", "backtest.cli.strategies:strategies", "What there is to run: thesis, parameters, data."),
     ("stress", "backtest.cli.stress:stress", "Shock a venue: cascades, insurance fund, deleveraging."),
     ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),
     ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),
@@ -49,7 +50,15 @@ GROUPS: dict[str, tuple[str, tuple[Verb, ...]]] = {
     ),
     "check": (
         "Look for faults before they look like profit.",
-        (("data", "backtest.cli.check:data", "Gaps, duplicates, impossible bars, stale marks."),),
+        (
+            ("data", "backtest.cli.check:data", "Gaps, duplicates, impossible bars, stale marks."),
+            ("lookahead", "backtest.cli.check_strategy:lookahead", "Does a strategy know what came later?"),
+            ("warmup", "backtest.cli.check_strategy:warmup", "Does it depend on where the market began?"),
+        ),
+    ),
+    "new": (
+        "Start something of your own.",
+        (("strategy", "backtest.cli.new:strategy", "A strategy that works, with its tests."),),
     ),
 }
 
