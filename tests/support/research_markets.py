@@ -9,7 +9,8 @@ import pandas as pd
 
 from backtest import HOLD, Costs, Strategy
 from backtest.venue import Fees, Tier, Venue
-from data.market import Market
+from data.align import Bars
+from data.market import Market, SymbolData
 
 VENUE = Venue("test", "linear", Fees(0.0005, 0.0002, 0.0), (Tier(0.0, 1e12, 0.01, 50.0),))
 TERMS: dict[str, Any] = {"venue": VENUE, "costs": Costs.fixed(1.0)}
@@ -35,6 +36,16 @@ def market(days: int = 200, seed: int = 5, interval: str = "4h", start: str = "2
     )
     rates = pd.DataFrame({"ts": frame["ts"][:: max(1, n // (days * 3))], "rate": 1e-4, "interval_hours": 8.0})
     return Market.from_frames(frame, funding=rates, interval=interval)
+
+
+def together(markets: dict[str, Market]) -> Market:
+    """One market of several, by symbol."""
+    data = {}
+    for symbol, one in markets.items():
+        columns = {name: getattr(one, name) for name in ("open", "high", "low", "close", "volume")}
+        data[symbol] = SymbolData(candles=Bars(one.interval, one.ts, **columns))
+    first = next(iter(markets.values()))
+    return Market.build("test", data, first.interval, first.start, first.end)
 
 
 class Follow(Strategy):
