@@ -55,6 +55,7 @@ def test_mistakes_are_told_in_a_line(words: str, complaint: str, db: Path, capsy
     assert not db.exists()
 
 
+@pytest.mark.slow
 def test_a_while_with_every_kind(venues: Venues, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = (
         f"record --db {db} --gateway {venues.url} --venue bybit,hyperliquid --what liquidations,mark,open-interest"

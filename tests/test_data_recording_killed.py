@@ -134,6 +134,7 @@ def test_told_to_stop_nothing_is_lost(recording: Start, venues: Venues, store: P
 
 
 @pytest.mark.kill
+@pytest.mark.slow
 def test_killed_while_it_records(recording: Start, venues: Venues, store: Path) -> None:
     """What was flushed is there; what was not lies in a gap, and so does the time until the next start."""
     rng = random.Random(5)
@@ -163,6 +164,7 @@ def test_killed_while_it_records(recording: Start, venues: Venues, store: Path) 
 
 
 @pytest.mark.kill
+@pytest.mark.slow
 def test_killed_while_it_merges(recording: Start, forks: Forks, venues: Venues, store: Path) -> None:
     """Killed at random instants of a merge, which a later merge completes: the store is as if nothing had happened."""
     command = recording("bybit", merge_every="1h")
@@ -199,6 +201,7 @@ print(json.dumps(seen))
 """
 
 
+@pytest.mark.slow
 def test_read_while_it_is_written(recording: Start, venues: Venues, store: Path) -> None:
     """A reader in another process, all the time: it never fails and sees more and more; the recorder loses nothing."""
     command = recording()

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from data import clock
+from data.errors import StoreNotWritable
 from data.recording import merger
 from data.recording.merger import merge
 from data.recording.records import digest, forced_row, gap_rows, rows_record
@@ -141,6 +142,18 @@ def test_a_store_in_use_makes_it_wait(folder: Path, store: Path) -> None:
         assert "in use" in done.busy
         assert "2 wait" in str(done)
     assert merge(folder, store).segments == 2
+
+
+def test_a_full_disk_makes_it_wait(folder: Path, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool(folder, [line(1)])
+
+    def full(self: Store, batch: Any) -> None:
+        raise StoreNotWritable("the disk is full")
+
+    with monkeypatch.context() as m:
+        m.setattr(Store, "write", full)
+        assert merge(folder, store).busy == "the disk is full"
+    assert merge(folder, store).segments == 1
 
 
 def test_one_merger_at_a_time(folder: Path, store: Path) -> None:

@@ -1,7 +1,7 @@
 """Closed segments into the store, in short transactions, while others read.
 
-1. Segments are taken oldest first, one a transaction, so the store is taken for a moment only. Is it in use, the
-   merger lets it be and comes again; the spool keeps everything meanwhile.
+1. Segments are taken oldest first, one a transaction, so the store is taken for a moment only. Is it in use, or full,
+   the merger lets it be and comes again; the spool keeps everything meanwhile.
 2. A segment whose checksum stands in `ingests` has been merged: it is only removed. That is what a kill between the
    commit and the removal leaves behind.
 3. Of an event that the store has already, or that stands twice, the first that was known is kept: the natural key
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from data import sql
-from data.errors import BadInput, StoreLocked
+from data.errors import BadInput, StoreError
 from data.recording.locks import FileLock
 from data.recording.records import Contents, contents
 from data.recording.spool import closed_segments, read_segment
@@ -81,7 +81,7 @@ def _merge_all(folder: Path, store_path: Path, wait_s: float, done: Merged) -> N
         store = Store(store_path, wait_s=wait_s)
         for path in segments:
             _merge_one(store, path, done)
-    except StoreLocked as busy:
+    except StoreError as busy:  # in use, or its disk is full: the spool keeps everything
         done.busy = str(busy)
 
 

@@ -57,6 +57,7 @@ class Recorder:
 
     async def run(self) -> Status:
         """Record until stopped, or until the plan's time is over."""
+        _insist_on_a_store(self.plan.store)
         self.spool = Spool(self.plan.spool, header=self.feeds)
         try:
             await self._record()
@@ -156,6 +157,14 @@ class Recorder:
 
     def _say(self) -> None:
         self.said(self.status)
+
+
+def _insist_on_a_store(path: Path) -> None:
+    """A place that cannot be written to is told at once, not when the first segment is merged."""
+    from data.store import Store
+
+    with contextlib.suppress(StoreLocked):  # it is there, and in use
+        Store(path, wait_s=0.5)
 
 
 def _ccxt_side() -> tuple[Any, Any]:

@@ -56,6 +56,7 @@ class Pace:
     pause_s: float = 0.5  # before the first new try
     longest_pause_s: float = 60.0
     connect_s: float = 20.0  # until every topic is acknowledged
+    relist_s: float = 3600.0  # between two looks at which contracts there are
 
 
 _BINANCE = LiquidationFacts(

@@ -4,12 +4,14 @@
    connects again.
 2. A connection counts as up once every request is acknowledged, and as dead when nothing has come for `silence_s`.
    A pulse on the same connection makes silence mean something.
-3. A contract that was not listed when the recorder looked makes the feed look again; its message is kept as damaged.
+3. What contracts there are is looked at again every hour. One that is met before makes the feed look at once, and its
+   message is kept as damaged; where topics go by contract, a new list means a new connection.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import time
 from collections.abc import Sequence
@@ -51,6 +53,7 @@ class Feed:
         self.pace = pace or Pace()
         self.connections = 0  # that came up
         self.unconfirmed = 0
+        self._listed = time.monotonic()
         self._last = 0.0  # monotonic time of the last message
         self._stale = False  # an event named a contract that is not known yet
         venue.exchange.feed = self
@@ -82,6 +85,7 @@ class Feed:
                 for end in done:
                     end.result()
                 self._insist(began)
+                await self._relist()
         finally:
             for end in ends:
                 end.cancel()
@@ -95,6 +99,17 @@ class Feed:
             raise Unreachable(f"{self.facts.name} has been silent for {now - self._last:.0f} s")
         if self._stale and self.unconfirmed <= 0:
             raise SourceError(f"{self.facts.name} lists a new contract: connecting again")
+
+    async def _relist(self) -> None:
+        """Look now and then which contracts there are; a look that fails costs nothing."""
+        if time.monotonic() - self._listed < self.pace.relist_s:
+            return
+        self._listed, before = time.monotonic(), set(self.venue.contracts)
+        with contextlib.suppress(SourceError):
+            await self.venue.load(again=True)
+        by_contract = self.facts.liquidations is not None and not self.facts.liquidations.whole_market
+        if by_contract and set(self.venue.contracts) != before:
+            raise SourceError(f"{self.facts.name} lists other contracts: connecting again")
 
     def damaged(self, now: int, text: str, reason: str) -> None:
         self.listener.damaged(now, text, reason)
