@@ -15,7 +15,6 @@ from strategies import events
 from strategies.events.finding import COLUMNS
 from strategies.events.rules import BuildUp, Unwind
 
-pytestmark = pytest.mark.kernel
 HOUR = clock.HOUR
 RULE = Unwind(horizon="2h", window="2d", sigmas=3.0, move=0.02, flush=0.05, apart="6h", recovery="5d")
 

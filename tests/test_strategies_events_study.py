@@ -13,7 +13,6 @@ from strategies import events
 from strategies.events.regressions import longest_known
 from strategies.events.studying import Paths, draws_of, interval
 
-pytestmark = pytest.mark.kernel
 HOUR = clock.HOUR
 RULE = events.Unwind(horizon="1h", window="2d", sigmas=3.0, move=0.02, flush=0.05, apart="6h")
 AROUND = events.Around(before="2h", after="3h", draws=500)

@@ -13,8 +13,6 @@ from data.errors import BadInput, UnwindError
 from strategies import regimes as module
 from strategies.regimes import Switch, fit_whole, regimes, switching
 
-pytestmark = pytest.mark.kernel
-
 
 def two_states(n: int, seed: int = 0, length: int = 60) -> tuple[np.ndarray, np.ndarray]:
     """Quiet and wild stretches by turns, and which is which."""

@@ -11,15 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from leverage_events import START
 
+from backtest.crowd import truth as crowd_truth
 from backtest.crowd.as_market import START as CROWD_START
 from backtest.crowd.as_market import market_of
-from backtest.crowd.machine import Machine
+from backtest.crowd.machine import History, Machine
 from backtest.crowd.world import World
 from data import clock
 from data.errors import BadInput
 from strategies.detectors import Asked, Tally, Truth, alarms, at_least, levels_of, plot, score, score_all
 
-pytestmark = pytest.mark.kernel
 HOUR = clock.HOUR
 
 
@@ -123,11 +123,14 @@ def test_the_binomial_tail() -> None:
     assert math.isnan(at_least(0, 0, 0.5))
 
 
-def test_registered_signals_on_the_simulated_venue() -> None:
-    world = World()
-    history = Machine(world, 3).run(days=50)
+@pytest.fixture(scope="module")
+def history() -> History:
+    return Machine(World(), 3).run(days=50)
+
+
+def test_registered_signals_on_the_simulated_venue(history: History) -> None:
     truth = Truth.of_history(history, CROWD_START)
-    market = market_of(history, world).resample("15m")
+    market = market_of(history, World()).resample("15m")
     assert len(truth.start) >= 3
     table = score_all(market, truth, ("oi_build", "volatility_ratio"))
     assert len(table) == 10
@@ -138,12 +141,8 @@ def test_registered_signals_on_the_simulated_venue() -> None:
     assert len(plot(table).data) == 3
 
 
-def test_truth_of_a_history_is_that_of_its_rows() -> None:
+def test_truth_of_a_history_is_that_of_its_rows(history: History) -> None:
     """As `unwind synth` writes it: the same cascades, in both ways."""
-    world = World()
-    history = Machine(world, 3).run(days=50)
-    from backtest.crowd import truth as crowd_truth
-
     found = crowd_truth.cascades(history)
     minute = CROWD_START + (history.first + np.stack((found.start, found.end))) * clock.MINUTE
     cause = np.where(found.news, "news", "endogenous")
