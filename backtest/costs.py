@@ -74,6 +74,7 @@ class Costs:
     depth_share       depth within 1 % as a part of a day's volume, where none is recorded
     stress            None: the book never thins
     unknown_bps       half spread where nothing is known yet, as in the first bars
+    times             spread and impact are multiplied by it: 2 asks what is left at twice the slippage
     maker, taker      fees as fractions of notional instead of the venue's; a negative one is a rebate
     """
 
@@ -84,6 +85,7 @@ class Costs:
     depth_share: float = cal.DEPTH_SHARE.value
     stress: Stress | None = field(default_factory=Stress)
     unknown_bps: float = cal.UNKNOWN.value
+    times: float = 1.0
     maker: float | None = None
     taker: float | None = None
 
@@ -95,6 +97,7 @@ class Costs:
         _within("y", self.y, 0.0, math.inf, "the factor of the square-root law, 0 or more", closed=True)
         _within("delta", self.delta, 0.0, 1.0, "an exponent above 0, at most 1, such as 0.5")
         _within("depth_share", self.depth_share, 0.0, math.inf, "a part of a day's volume above 0, such as 0.005")
+        _within("times", self.times, 0.0, 1_000.0, "a factor from 0 to 1,000, such as 2", closed=True)
         for name in ("maker", "taker"):
             fee = getattr(self, name)
             if fee is not None and not (is_number(fee) and -0.1 < fee < 0.1):
@@ -124,15 +127,16 @@ class Costs:
         """One line for reports."""
         if self.model == "none":
             return "none"
+        more = f", all times {self.times:g}" * (self.times != 1.0)
         if self.model == "fixed":
-            return f"{self.half_spread_bps:g} bp a side"
+            return f"{self.half_spread_bps:g} bp a side{more}"
         walk = "the walk through the depth within 1 %"
         law = f"max({self.y:g} x sigma x (Q / V)^{self.delta:g}, {walk})" if self.model == "impact" else walk
         share = f"; depth where none is recorded: {self.depth_share:.2%} of a day's volume" * (self.model == "impact")
         thin = (
             "never thinned" if self.stress is None else f"thinned in stress to {self.stress.depth_floor:.0%} at worst"
         )
-        return f"{self.half_spread_bps:g} bp + {law}{share}; {thin}"
+        return f"{self.half_spread_bps:g} bp + {law}{share}; {thin}{more}"
 
 
 def _known(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -113,6 +113,10 @@ def coefficients(costs: Costs, tape: Tape, interval: int) -> Coefficients:
     n, k = tape.close.shape
     made = Coefficients(np.empty((n, k)), np.empty((n, k)), np.empty((n, k)), *np.zeros((4, k)))
     walk(tape, rule_of(costs, interval), made)
+    if costs.times != 1.0:
+        for part in (made.half_spread, made.a, made.b):
+            part *= costs.times
+        np.minimum(made.half_spread, WORST, out=made.half_spread)
     return made
 
 

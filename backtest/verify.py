@@ -1,12 +1,13 @@
-"""`unwind verify`: worked cases of real venues, run through the engine's own functions.
+"""`unwind verify`: worked cases of real venues and of statistics, run through the program's own functions.
 
-    load(path)      cases of a JSON file {"cases": [...]}; without a path, those that come with the program
+    load(path)      cases of a JSON file {"cases": [...]}; without a path, those of venues that come with the program
+    load_statistics()  those of statistics
     check(case)     one outcome: pass, fail, or unsupported with the reason
     table(outcomes) rows to print
 
 A case names a venue, a kind (`KINDS`), inputs, and the values it expects, each compared within its tolerance. Margins
 and liquidation prices come from `backtest.margin`, which the loops call; what the loops do not need, from
-`backtest.rules`.
+`backtest.rules`. A case of statistics has no venue, see `backtest.worked_statistics`.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from backtest import worked_margin, worked_rules
+from backtest import worked_margin, worked_rules, worked_statistics
 from backtest.worked import Case, Underdetermined, checked, normal, sensible
 from data.errors import BadInput
 
 Status = Literal["pass", "fail", "unsupported"]
 
-PACKAGED = "worked_cases.json"
+PACKAGED, PACKAGED_STATISTICS = "worked_cases.json", "worked_statistics.json"
 KINDS: dict[str, Callable[[Case], dict[str, Any]]] = {**worked_margin.KINDS, **worked_rules.KINDS}
 ROUNDING = 4e-16  # of the expected value: what one rounding of it may be off, beyond any tolerance
 DEFAULT_RELATIVE = 1e-9
@@ -74,11 +75,11 @@ class Outcome:
     source: str = ""
 
 
-def load(path: Path | None = None) -> list[Case]:
+def load(path: Path | None = None, packaged: str = PACKAGED) -> list[Case]:
     """Cases of a file; a mistake in it is said in one line."""
-    where = PACKAGED if path is None else str(path)
+    where = packaged if path is None else str(path)
     try:
-        text = _packaged() if path is None else path.read_text(encoding="utf-8")
+        text = _packaged(packaged) if path is None else path.read_text(encoding="utf-8")
         raw = json.loads(text)
     except UnicodeDecodeError:
         raise BadInput(f"{where}: not a text file in UTF-8") from None
@@ -89,31 +90,48 @@ def load(path: Path | None = None) -> list[Case]:
     listed = raw.get("cases") if isinstance(raw, dict) else raw
     if not isinstance(listed, list) or not listed:
         raise BadInput(f'{where}: no cases; write {{"cases": [{{"id": ..., "kind": ..., ...}}]}}')
-    return [checked(one, number, where) for number, one in enumerate(listed, start=1)]
+    return [_checked(one, number, where) for number, one in enumerate(listed, start=1)]
 
 
-def _packaged() -> str:
-    return resources.files("backtest").joinpath(PACKAGED).read_text(encoding="utf-8")
+def _checked(one: Any, number: int, where: str) -> Case:
+    if worked_statistics.is_statistic(one):
+        return worked_statistics.as_case(one, number, where)
+    return checked(one, number, where)
 
 
-def run(cases: Iterable[Case]) -> list[Outcome]:
-    return [check(case) for case in cases]
+def load_statistics() -> list[Case]:
+    """The cases of statistics that come with the program."""
+    return load(packaged=PACKAGED_STATISTICS)
 
 
-def check(case: Case) -> Outcome:
-    """What our functions say of a case."""
-    kind = KINDS.get(case.kind)
+def _packaged(name: str) -> str:
+    return resources.files("backtest").joinpath(name).read_text(encoding="utf-8")
+
+
+Kinds = Mapping[str, Callable[[Case], dict[str, Any]]]
+
+
+def run(cases: Iterable[Case], more: Kinds | None = None) -> list[Outcome]:
+    return [check(case, more) for case in cases]
+
+
+def check(case: Case, more: Kinds | None = None) -> Outcome:
+    """What our functions say of a case. `more`: kinds that this package cannot know of."""
+    statistic = case.venue == worked_statistics.STATISTICS
+    known: Kinds = {**worked_statistics.KINDS, **(more or {})} if statistic else KINDS
+    kind = known.get(case.kind)
     if kind is None:
-        return _outcome(case, {}, None, "unsupported", f"no kind {case.kind!r}; there is: {', '.join(sorted(KINDS))}")
+        return _outcome(case, {}, None, "unsupported", f"no kind {case.kind!r}; there is: {', '.join(sorted(known))}")
     try:
-        sensible(case)
+        if not statistic:
+            sensible(case)
         with np.errstate(all="ignore"):
             values = kind(case)
     except Underdetermined as lacking:
         return _outcome(case, {}, None, "unsupported", str(lacking))
     except (ZeroDivisionError, OverflowError) as error:
         return _outcome(case, {}, None, "fail", f"its numbers have no answer: {error}")
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         return _outcome(case, {}, None, "unsupported", f"its inputs cannot be read: {error}")
     return _compare(case, values)
 

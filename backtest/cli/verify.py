@@ -1,4 +1,4 @@
-"""`unwind verify`: worked cases of real venues, run through the engine's own functions."""
+"""`unwind verify`: worked cases of real venues and of statistics, run through the program's own functions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,17 @@ def verify(
     cases: Annotated[Path | None, Parameter(help="A JSON file of cases. Without it: those of this program.")] = None,
     as_json: Json = False,
 ) -> int:
-    """Check liquidation prices, margins, funding and the rest against examples that venues published.
+    """Check liquidation prices, margins, funding and statistics against examples that venues and papers published.
 
-    Every case is computed by the functions that a backtest uses, and compared with what its source says. Exits with 1
-    if one does not agree. A case that asks for a rule which is not here is listed as unsupported, with the reason.
+    Every case is computed by the functions that a backtest and its report use, and compared with what its source
+    says. Exits with 1 if one does not agree. A case that asks for a rule which is not here is listed as unsupported,
+    with the reason.
     """
     from backtest import verify as engine
+    from backtest.cli.worked_signals import KINDS
 
-    outcomes = engine.run(engine.load(cases))
+    listed = [*engine.load(), *engine.load_statistics()] if cases is None else engine.load(cases)
+    outcomes = engine.run(listed, KINDS)
     if as_json:
         print_json(engine.as_json(outcomes))
     else:

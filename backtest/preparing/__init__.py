@@ -98,7 +98,7 @@ def _taking(market: Market, bars: Bars, costs: Costs, size: Floats, tick: Floats
     shape = bars.close.shape
     if costs.model in ("none", "fixed"):
         zero = frozen(np.zeros(shape))
-        half = np.full(shape, costs.half_spread_bps * 1e-4) if costs.half_spread_bps else zero
+        half = np.full(shape, costs.times * costs.half_spread_bps * 1e-4) if costs.half_spread_bps else zero
         return Taking(frozen(half), zero, zero, costs.delta), [f"slippage: {costs}"]
     tape = _tape(market, bars, costs, size, tick)
     made = coefficients(costs, tape, market.interval)
