@@ -95,14 +95,17 @@ def decide({arguments}):
 NAMES = frozenset({"own_position", "own_target", "guard", "guard_before", "wrapped_decide"})
 
 
-@cache
 def de_risked(wrapped: type[Strategy], name: str = "") -> type[Strategy]:
     """The strategy with the overlay around it; the same class gives the same class."""
+    return _made(wrapped, name or f"DeRisked{wrapped.__name__}")
+
+
+@cache
+def _made(wrapped: type[Strategy], name: str) -> type[Strategy]:
     if issubclass(wrapped, _Guarded):
         raise BadInput(f"{wrapped.__name__} has the overlay already")
     if taken := [one for one in OWN if one in wrapped.declared()]:
         raise BadInput(f"{wrapped.__name__} has parameters that the overlay has too: rename {', '.join(taken)}")
-    name = name or f"DeRisked{wrapped.__name__}"
     doc = f"{wrapped.__name__}, with less exposure while the market is fragile.\n\n{inspect.cleandoc(__doc__ or '')}"
     body = {
         "__doc__": doc,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -23,7 +22,7 @@ class RandomEntry(Strategy):
 
     Thesis: none. It has the costs, the funding and the holding times of a strategy, and no idea; what an idea is worth
     is what it makes beyond this. Draws hang on the seed, the symbol and the time of the bar alone, so that neither
-    more history nor more symbols change them. `shuffled` gives the very trades of another run, at other times.
+    more history nor more symbols change them. `rotated` gives the trades of another run at other times.
     """
 
     entries_a_day: float = 0.5
@@ -74,37 +73,21 @@ def _uniform(ts: npt.NDArray[np.int64], salt: str) -> Array:
     return (x >> np.uint64(11)).astype(np.float64) / 2.0**53
 
 
-def shuffled(result: Result, market: Market, seed: int, warmup: int = 0) -> Array:
-    """The exposures of a run at other times: its spells in each symbol, at random places, as often, as long, as large.
+def rotated(result: Result, market: Market, seed: int, warmup: int = 0) -> Array:
+    """The exposures of a run at other times: all of them moved by one random number of bars, the end to the beginning.
 
-    Give it to `simulate(market, exposure=...)`. The spells of a symbol keep clear of each other and of the warm-up;
-    what is between them is drawn anew (stars and bars), so every placing is equally likely.
+    Give it to `simulate(market, exposure=...)`: a run with the same sides, sizes and holding times, the same legs
+    together, and no reason to be in the market when it is. Nothing is put into the warm-up. A position counts with
+    the exposure that it had when it was last traded.
     """
-    rng = np.random.default_rng(seed)
     held = result.run.leg_series["position"]
-    equity = result.run.series["equity"]
-    made: Array = np.zeros(held.shape)
     close = np.asarray(market.close).reshape(held.shape)
     with np.errstate(all="ignore"):
-        signed: Array = np.nan_to_num(held * close / equity[:, None])
-    for j in range(held.shape[1]):
-        spells = _spells(signed[:, j])
-        free = len(held) - warmup - sum(stop - start for start, stop in spells) - len(spells)
-        if not spells or free < 0:
-            made[:, j] = signed[:, j]
-            continue
-        gaps = np.diff(np.sort(rng.integers(0, free + 1, len(spells))), prepend=0)
-        at = warmup
-        for gap, k in zip(gaps, rng.permutation(len(spells)), strict=True):
-            start, stop = spells[k]
-            at += int(gap)
-            made[at : at + stop - start, j] = signed[start, j]
-            at += stop - start + 1
-    return made[:, 0] if made.shape[1] == 1 else made
-
-
-def _spells(exposure: Array) -> list[tuple[int, int]]:
-    """[from, to) of each time in the market on one side."""
-    sign = np.sign(exposure)
-    edges = np.flatnonzero(np.diff(sign, prepend=0.0, append=0.0) != 0.0)
-    return [(int(a), int(b)) for a, b in pairwise(edges) if sign[a] != 0.0]
+        exposure = np.nan_to_num(held * close / result.run.series["equity"][:, None], posinf=0.0, neginf=0.0)
+    traded = np.diff(held, axis=0, prepend=0.0) != 0.0
+    last = np.maximum.accumulate(np.where(traded, np.arange(len(held))[:, None], 0), axis=0)
+    kept = np.take_along_axis(exposure, last, axis=0)
+    places = max(len(held) - warmup, 1)
+    kept[warmup:] = np.roll(kept[warmup:], int(np.random.default_rng(seed).integers(1, max(places, 2))), axis=0)
+    kept[:warmup] = 0.0
+    return kept[:, 0] if kept.shape[1] == 1 else kept

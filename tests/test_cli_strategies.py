@@ -211,6 +211,7 @@ def test_the_template_works_and_its_tests_pass(capsys: pytest.CaptureFixture[str
     assert json.loads(capsys.readouterr().out)["tables"] == ["candles", "funding"]
 
 
+@pytest.mark.slow
 def test_the_template_s_tests_find_faults(tmp_path: Path) -> None:
     """They are no decoration: three mistakes, three failures."""
     assert cli.main(["new", "strategy", "Careless", "--folder", str(tmp_path)]) == 0

@@ -55,3 +55,41 @@ def account_of(cls: type[Strategy], market: Market) -> Account:
 
 def eager(cls: type[Strategy]) -> Strategy:
     return cls(**EAGER.get(cls.__name__, {}))
+
+
+def scene(
+    close: Any, open_interest: Any = None, rate: Any = None, step: int = clock.HOUR, wicks: float = 0.001,
+    symbol: str = "BTC/USDT:USDT", volume: float = 1e6,
+) -> Market:  # fmt: skip
+    """One perpetual by its closes, open interest a bar, and rates of settlements every eight hours."""
+    close = np.asarray(close, dtype=np.float64)
+    ts = START + np.arange(len(close), dtype=np.int64) * step
+    opened = np.concatenate((close[:1], close[:-1]))
+    high, low = np.maximum(opened, close) * (1.0 + wicks), np.minimum(opened, close) * (1.0 - wicks)
+    frames: dict[str, Any] = {"candles": _frame(ts, open=opened, high=high, low=low, close=close, volume=volume)}
+    if open_interest is not None:
+        known = ts + step - 1
+        frames["open_interest"] = _frame(known, quantity=np.asarray(open_interest, dtype=np.float64))
+    if rate is not None:
+        rate = np.asarray(rate, dtype=np.float64)
+        stamps = START + np.arange(1, len(rate) + 1, dtype=np.int64) * 8 * clock.HOUR
+        frames["funding"] = _frame(stamps, rate=rate, interval_hours=8.0)
+    return Market.from_frames(interval=clock.label(step), symbol=symbol, **frames)
+
+
+def _frame(ts: Any, **columns: Any) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame({"ts": ts.view("datetime64[ns]"), **columns})
+
+
+def entries(result: Any) -> list[tuple[int, float]]:
+    """Bars and signs of the fills that opened a position from flat."""
+    fills = result.run.fills
+    flat = np.isclose(fills["position"], fills["quantity"])
+    return [(int(f["bar"]), float(np.sign(f["quantity"]))) for f in fills[flat]]
+
+
+def exits(result: Any) -> list[int]:
+    """Bars of the fills that closed one."""
+    return [int(f["bar"]) for f in result.run.fills if f["position"] == 0.0]
