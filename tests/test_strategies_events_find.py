@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from leverage_events import START, both_of, market_of, planted, quiet
 
 from data import clock
 from data.errors import BadInput
+from data.market import Market
 from strategies import events
 from strategies.events.finding import COLUMNS
 from strategies.events.rules import BuildUp, Unwind
@@ -215,8 +218,6 @@ def test_what_is_refused(make: object, words: str) -> None:
 def test_a_market_without_open_interest_is_refused() -> None:
     market = market_of([1.0, 2.0, 3.0], [1.0, 1.0, 1.0])
     frame = market.to_frame()[["open", "high", "low", "close"]]
-    from data.market import Market
-
     with pytest.raises(BadInput, match="open_interest"):
         events.find(Market.from_frames(frame))
 
@@ -228,3 +229,34 @@ def test_the_named_crashes() -> None:
     assert table.index.is_unique
     assert (table["start"] <= table["end"]).all()
     assert (table["sources"].str.len() > 0).all()
+
+
+@pytest.mark.real_data
+def test_the_crash_of_2025_10_10_is_in_the_catalogue(shared_dir: Path) -> None:
+    """BTC's low on Binance was 101,516.5, and half of Hyperliquid's open interest in it went within three hours.
+
+    The hour closed far above its low: a rule of closes alone does not see the largest crash there has been.
+    """
+    hourly = pd.read_parquet(shared_dir / "candles" / "binance_1h.parquet")
+    bars = hourly[(hourly["symbol"] == "BTCUSDT") & hourly["ts"].between("2025-09-01", "2025-10-15")].set_index("ts")
+    oi = pd.read_parquet(shared_dir / "open_interest" / "hyperliquid_1h.parquet")
+    oi = oi[oi["symbol"] == "BTC"].set_index("ts")["oi_usd"].reindex(bars.index)
+    held = oi / bars[["open", "high", "low", "close"]].mean(axis=1)
+    points = pd.DataFrame({"ts": held.index + pd.Timedelta("59min"), "quantity": held.to_numpy()}).dropna()
+    market = Market.from_frames(bars[["open", "high", "low", "close", "volume"]], open_interest=points)
+    found = events.find(market)
+    crash = found[found["confirmed"] == pd.Timestamp("2025-10-10 22:00")].iloc[0]
+    assert crash["side"] == "long"
+    assert crash["depth"] == pytest.approx(101_516.5 / 114_198.0 - 1.0, abs=1e-6)
+    assert crash["destroyed"] == pytest.approx(0.495, abs=0.01)
+    assert crash["destroyed"] == found["destroyed"].max()
+
+
+def test_a_fall_that_the_bar_has_half_forgotten_is_found() -> None:
+    close, held = quiet(300)
+    low = close.copy()
+    low[250] *= 0.85
+    held[250:] *= 0.7
+    found = events.find(market_of(close, held, low=low), RULE)
+    assert list(found["side"]) == ["long"]
+    assert found["depth"].iloc[0] == pytest.approx(0.85 - 1.0, abs=0.01)

@@ -33,8 +33,7 @@ from strategies.events.rules import BuildUp, Unwind, bars_of
 from strategies.events.series import Series, need, series_of, stamps
 from strategies.signals.buildup import oi_build, oi_flush
 from strategies.signals.edge import Array, Ints
-from strategies.signals.flow import sigma_move
-from strategies.signals.rolling import log_change
+from strategies.signals.rolling import lagged, log_change, rolling_max, rolling_min, rolling_std
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,11 +85,28 @@ def hot_bars(one: Series, rule: Unwind, direction: float) -> np.ndarray[tuple[in
 
 def moves(one: Series, rule: Unwind, direction: float) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
     """Where the price had moved far enough in a direction, whatever open interest did."""
-    bars = bars_of(one.market, rule.horizon)
-    move = direction * np.asarray(log_change(one["close"], bars))
-    score = direction * np.asarray(sigma_move(one["close"], bars, bars_of(one.market, rule.window)))
+    move = excursion(one, rule, direction)
     with np.errstate(invalid="ignore"):
-        return np.asarray((score >= rule.sigmas) & (move >= rule.move) & (move > 0.0))
+        return np.asarray((scores(one, rule, direction) >= rule.sigmas) & (move >= rule.move) & (move > 0.0))
+
+
+def excursion(one: Series, rule: Unwind, direction: float) -> Array:
+    """Log move from the close before the horizon to the furthest price within it, above 0 in that direction.
+
+    Not to the close: on bars of an hour the greatest crashes are over, and half forgotten, before the bar is.
+    """
+    bars = bars_of(one.market, rule.horizon)
+    furthest = rolling_min(one["low"], bars) if direction < 0.0 else rolling_max(one["high"], bars)
+    with np.errstate(all="ignore"):
+        return np.asarray(direction * np.log(np.asarray(furthest) / np.asarray(lagged(one["close"], bars))))
+
+
+def scores(one: Series, rule: Unwind, direction: float) -> Array:
+    """The excursion in standard deviations of moves as long, of the window before the horizon."""
+    bars = bars_of(one.market, rule.horizon)
+    usual = rolling_std(log_change(one["close"], 1), max(bars_of(one.market, rule.window), 2))
+    spread = np.asarray(lagged(usual, bars)) * np.sqrt(bars)
+    return excursion(one, rule, direction) / np.where(spread > 0.0, spread, np.nan)
 
 
 def destroyed(one: Series, rule: Unwind) -> Array:

@@ -18,11 +18,10 @@ from backtest.given import is_number, is_whole
 from data import clock
 from data.errors import BadInput
 from data.market import Market
-from strategies.events.finding import SIDES, clusters, destroyed, moves
+from strategies.events.finding import SIDES, clusters, destroyed, moves, scores
 from strategies.events.rules import Unwind, bars_of
 from strategies.events.series import Series, nanoseconds, series_of, stamps
-from strategies.signals.edge import Array, Ints
-from strategies.signals.flow import sigma_move
+from strategies.signals.edge import Ints
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +65,7 @@ class SameMove:
     def _of_side(
         self, one: Series, found: pd.DataFrame, mine: Ints, side: str, direction: float
     ) -> list[tuple[str, str, int, int]]:
-        bars = bars_of(one.market, self.rule.horizon)
-        score = direction * np.asarray(sigma_move(one["close"], bars, bars_of(one.market, self.rule.window)))
+        score = scores(one, self.rule, direction)
         with np.errstate(invalid="ignore"):
             still = moves(one, self.rule, direction) & (destroyed(one, self.rule) < self.kept)
         still &= _away(one, found, bars_of(one.market, self.rule.apart))
@@ -132,10 +130,3 @@ def _away(one: Series, found: pd.DataFrame, apart: int) -> Flags:
     for first, last in zip(_bars(one, mine["start"]) + 1, _bars(one, mine["end"]), strict=True):
         free[max(first - apart, 0) : last + apart + 1] = False
     return free
-
-
-def sizes_of(one: Series, rule: Unwind, direction: float, bars: Ints) -> tuple[Array, Array]:
-    """How far the price had moved (standard deviations) and what part of open interest had gone, at these bars."""
-    span = bars_of(one.market, rule.horizon)
-    score = direction * np.asarray(sigma_move(one["close"], span, bars_of(one.market, rule.window)))
-    return score[bars], destroyed(one, rule)[bars]

@@ -21,6 +21,8 @@ from data.market import Market
 class Unwind:
     """Within `horizon` the price moved at least `sigmas` (and `move`) while at least `flush` of open interest went.
 
+    The move is from the close before to the furthest price, low or high, and not to the last close.
+
     Longs were thrown out where the price fell, shorts where it rose. Bars of one side that fulfil this less than
     `apart` from each other are one event. `window`: what a usual move is measured on. `recovery`: how long to wait for
     the price, and open interest, to come back.
