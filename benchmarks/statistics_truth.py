@@ -1,6 +1,6 @@
 """How the estimates of `backtest.inference` behave on data whose truth is known: the tables of docs/statistics.md.
 
-    python benchmarks/statistics_truth.py          # prints the tables; about ten minutes on one core
+    python benchmarks/statistics_truth.py          # prints the tables; some eight minutes on one core
     python benchmarks/statistics_truth.py --quick  # a tenth of the seeds
 
 PBO without and with an edge; coverage of bootstrap intervals of a Sharpe ratio; how often PSR, DSR, SPA and the reality

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from data.errors import BadInput
 pytestmark = pytest.mark.kernel
 
 CASES = verify.load_statistics()
+DOCS = (Path(__file__).resolve().parents[1] / "docs" / "statistics.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("one", CASES, ids=lambda c: c.id)
@@ -151,3 +153,28 @@ def test_venues_and_statistics_may_share_a_file(tmp_path: Path, capsys: pytest.C
     cases[1]["expected"] = 2.6
     path.write_text(json.dumps({"cases": cases}))
     assert cli.main(["verify", "--cases", str(path)]) == 1
+
+
+# --- the page --------------------------------------------------------------------------------------------------------
+
+
+def test_the_python_of_the_docs_runs() -> None:
+    (block,) = re.findall(r"^```python\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+    exec(compile(block, "docs/statistics.md", "exec"), {})
+
+
+def test_the_case_of_the_docs_agrees(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```json\n(.*?)^```", DOCS, re.MULTILINE | re.DOTALL)
+    path = tmp_path / "mine.json"
+    path.write_text(block)
+    assert [(o.status, o.kind) for o in verify.run(verify.load(path))] == [("pass", "dsr")]
+
+
+def test_functions_that_the_docs_name_exist() -> None:
+    from backtest import inference, splits
+
+    table = DOCS[DOCS.index("## What there is") : DOCS.index("Choices that matter")]
+    named = set(re.findall(r"`([a-z_]+)`", table)) - {"arch", "multipletests"}
+    assert len(named) > 20
+    assert named <= set(inference.__all__)
+    assert set(re.findall(r"^\| `(\w+)\(", DOCS, re.MULTILINE)) <= set(dir(splits))
