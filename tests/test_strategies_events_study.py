@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
 from leverage_events import START, market_of, planted
 
 from data import clock
-from data.errors import BadInput
+from data.errors import BadInput, UnwindError
 from strategies import events
 from strategies.events.regressions import longest_known
 from strategies.events.studying import Paths, draws_of, interval
@@ -270,3 +272,17 @@ def test_what_precedents_refuse() -> None:
         events.precedents(market, "2020-01-01", STATE)
     with pytest.raises(BadInput, match="choose from"):
         events.State(features=("mood",))
+
+
+@pytest.mark.parametrize("module", ["statsmodels.api", "statsmodels.tsa.api", "statsmodels.tsa.stattools"])
+def test_a_missing_library_is_one_line(module: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((2, 500))
+    call = {
+        "statsmodels.api": lambda: events.clustered(y, {"x": x}, np.arange(500)),
+        "statsmodels.tsa.api": lambda: events.local_projections(y, x),
+        "statsmodels.tsa.stattools": lambda: events.granger(x, y),
+    }[module]
+    with pytest.raises(UnwindError, match=r"^statsmodels is not installed: pip install 'unwind\[research\]'$"):
+        call()
