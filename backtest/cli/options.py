@@ -46,26 +46,27 @@ Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON, f
 
 def print_json(value: object) -> None:
     """Print as JSON: dates as ISO 8601, numbers that are not finite as null."""
-    print(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(as_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def _plain(value: Any) -> Any:
+def as_plain(value: Any) -> Any:
+    """What JSON knows of it: dates as ISO 8601, numbers that are not finite as None."""
     if isinstance(value, enum.Enum):
-        return _plain(value.value)
+        return as_plain(value.value)
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(_plain(key)): _plain(item) for key, item in value.items()}
+        return {str(as_plain(key)): as_plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(item) for item in value]
+        return [as_plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if hasattr(value, "isoformat"):
         return None if value != value else value.isoformat()  # NaT differs from itself
     if hasattr(value, "dtype") and value.dtype.kind not in "mM":
-        return _plain(value.tolist())
+        return as_plain(value.tolist())
     return str(value)
 
 

@@ -1,0 +1,76 @@
+"""Where results are kept: folders beside the store, so that other verbs find them again.
+
+    shelf(db)                       # mine.duckdb -> mine.results/
+    keep(result, folder)            # a result as a folder; two that are kept at once do not disturb each other
+
+A run is called by its strategy and what went in, such as `Fade-1c9a6e0f2b77`: the same run again is the same folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from data.errors import BadInput, StoreNotWritable
+
+if TYPE_CHECKING:
+    from backtest.result import Result
+    from data.market import Market
+
+IN_THE_WAY = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)  # another process renames the same folder
+ATTEMPTS = 20
+
+
+def shelf(db: Path) -> Path:
+    return db.with_name(f"{db.name.removesuffix('.duckdb')}.results")
+
+
+def keep(result: Result, folder: Path) -> Path:
+    for _ in range(ATTEMPTS - 1):
+        try:
+            return result.save(folder)
+        except StoreNotWritable as error:
+            if getattr(error.__cause__, "errno", None) not in IN_THE_WAY:
+                raise
+            time.sleep(0.05)
+    return result.save(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Written aside and then named: a reader sees all of it or what was there before."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(text, encoding="utf-8")
+        aside.replace(path)
+    except OSError as error:
+        raise StoreNotWritable(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def write_json(path: Path, value: object) -> None:
+    from backtest.cli.options import as_plain
+
+    write_text(path, json.dumps(as_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def check_page(path: Path | None, symbols: int) -> None:
+    """Before anything runs: a page that could not be made."""
+    if path is not None and symbols != 1:
+        raise BadInput(f"--report shows runs of one symbol, this one has {symbols}: leave it out, or run one at a time")
+
+
+def write_page(path: Path, market: Market, result: Result, name: str) -> Path:
+    """The run beside what buying, and selling short, and waiting would have made."""
+    from backtest.hold import hold
+    from backtest.report import page
+
+    (symbol,) = market.symbols
+    holds = [hold(market, symbol, side) for side in (1, -1)]
+    try:
+        return page.write_page(path, market, holds, runs=[(name, result)], title=f"{name} on {symbol}")
+    except OSError as error:
+        raise StoreNotWritable(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -1,0 +1,103 @@
+"""`unwind run`: a strategy over stored bars, once, with every row and series kept."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from backtest.cli.options import Db, Json, default_db, print_json, print_table
+from backtest.cli.research import Asked, Rules
+
+if TYPE_CHECKING:
+    from backtest.result import Result
+    from backtest.strategy import Strategy
+    from data.market import Market
+
+INTERVALS_OF = ("total_return", "annual_return", "volatility", "sharpe", "sortino", "calmar", "max_drawdown", "es_95",
+                "win_rate", "profit_factor", "fees", "funding", "slippage")  # fmt: skip
+
+
+def run(
+    strategy: Annotated[str, Parameter(help="Its name (`unwind strategies` lists them), or file.py:Class.")],
+    *,
+    changes: Annotated[
+        list[str] | None, Parameter(name="--set", negative="", help="A parameter: leverage=3. May be repeated.")
+    ] = None,
+    asked: Asked = Asked(),
+    rules: Rules = Rules(),
+    detail: Annotated[str, Parameter(help="Walk each bar on these finer ones, such as 1m.")] = "",
+    intervals: Annotated[
+        bool, Parameter(negative="", help="Ranges of all headline measures, by bootstrap. Some seconds.")
+    ] = False,
+    out: Annotated[Path | None, Parameter(help="Folder of the result; without it, one beside the store.")] = None,
+    report: Annotated[Path | None, Parameter(help="Also a page, such as run.html, that needs no network.")] = None,
+    db: Db = default_db(),
+    as_json: Json = False,
+) -> None:
+    """Run a strategy over stored bars: fills, funding, liquidations, costs, and how sure the outcome is.
+
+    Such as:
+
+        unwind run FundingSqueeze --symbols BTC/USDT:USDT --from 2024-01-01 --to 2024-06-01 --set leverage=3
+        unwind run ideas.py:Mine --symbols BTC/USDT:USDT,ETH/USDT:USDT --interval 15m --detail 1m
+
+    The result is a folder beside the store; the same run again is the same
+    folder. Bars from before --from warm the features up, where there are any.
+    Each run with new parameters counts as a trial: see `unwind trials`.
+    """
+    from backtest.cli import results, told
+    from backtest.cli.research import finer, stand, terms_of
+    from backtest.cli.settings import assigned, strategy_class, strategy_of
+    from backtest.engine import simulate
+    from backtest.trials import register_of
+
+    results.check_page(report, len(asked.names))
+    cls = strategy_class(strategy)
+    one = strategy_of(cls, assigned(changes, "--set", "leverage=3"))
+    ground = stand(cls, [one], asked, db)
+    market = ground.market
+    inside = finer(asked, market, cls, detail, db) if detail else None
+    for note in ground.notes:
+        print(f"note: {note}", file=sys.stderr)
+    result = simulate(market, one, detail=inside, history=ground.history, **terms_of(rules, market, cls))
+    count = register_of(market).count(market)
+    folder = results.keep(result, out or results.shelf(db) / f"{cls.__name__}-{result.fingerprint_id}")
+    page = results.write_page(report, market, result, cls.__name__) if report else None
+    drawn = _intervals(result) if intervals else []
+    if as_json:
+        found = {"strategy": cls.__name__, **told.facts(result), "intervals": drawn or None, "notes": ground.notes}
+        print_json({**found, "trials": told.deflated(result, count), "folder": folder, "report": page})
+        return
+    _head(one, market, result)
+    told.tell(result, count)
+    if drawn:
+        print()
+        print_table(drawn)
+    print()
+    print(f"Saved  {folder}")
+    if page is not None:
+        print(f"Page   {page}")
+
+
+def _head(one: Strategy, market: Market, result: Result) -> None:
+    from backtest.cli import told
+
+    print(f"{type(one).__name__} on {told.about(market)}")
+    print(f"with {', '.join(f'{name}={value}' for name, value in one.parameters.items()) or 'no parameters'}")
+    margin = result.account["leverage"]
+    asks = "as large as the exposure asks" if margin is None else f"1/{margin:g} of the notional"
+    print(f"rules of {result.venue}; {result.account['mode']} margin, {asks}; slippage: {result.costs['model']}")
+    print()
+
+
+def _intervals(result: Result) -> list[dict[str, Any]]:
+    from backtest.inference import intervals
+
+    found = intervals(result)
+    return [
+        {"measure": name, "value": found[name].value, "low": found[name].low, "high": found[name].high}
+        for name in INTERVALS_OF
+    ]
