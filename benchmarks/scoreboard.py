@@ -43,7 +43,7 @@ from strategies.random_entry import rotated
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "scoreboard.md"
 BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
-SEEDS, DAYS, COINS = (9001, 9002, 9003, 9004), 180, 5
+SEEDS, DAYS, COINS = (9101, 9102, 9103, 9104), 180, 5
 EQUITY = 100_000.0
 DRAWS = 10
 REPS = 2000

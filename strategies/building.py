@@ -42,6 +42,13 @@ def share_of(market: Market) -> Array:
     return each_bar(market, 1.0 / len(market.symbols))
 
 
+def due(market: Market, every: str) -> Array:
+    """1 in the bars that end a period, counted from 1970 in UTC ("1d": the last of each day), else 0."""
+    length = clock.duration(every)
+    ends = (market.ts + market.interval) // length != market.ts // length
+    return np.asarray(ends, dtype=np.float64)
+
+
 def by_symbol(market: Market, values: Any) -> Array:
     """(n, k), whatever the number of symbols."""
     array = np.asarray(values, dtype=np.float64)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from backtest.strategy import HOLD, Ranges, Strategy
-from data import clock
 from data.errors import BadInput
-from strategies.building import Array, by_symbol, plus
+from strategies.building import Array, by_symbol, due, plus
 from strategies.signals import compute
 
 if TYPE_CHECKING:
@@ -63,14 +62,13 @@ class CrowdingPortfolio(Strategy):
                 f"{len(market.symbols)}: ask the store for more symbols at once"
             )
         paid = np.round(by_symbol(market, compute("cumulative_funding", market, hours=self.window)), DIGITS)
-        ends = market.ts + market.interval
-        due = ends // clock.duration(self.every) != market.ts // clock.duration(self.every)
+        is_due = due(market, self.every) > 0.0
         known = np.isfinite(paid) & by_symbol(market, market.present).astype(bool)
         weight = np.zeros(paid.shape)
-        for bar in np.flatnonzero(due):
+        for bar in np.flatnonzero(is_due):
             weight[bar] = self._weights(paid[bar], known[bar], market.symbols)
-        last = np.maximum.accumulate(np.where(due, np.arange(len(market)), -1))
-        return {"weight": np.where((last >= 0)[:, None], weight[last], 0.0), "due": due.astype(np.float64)}
+        last = np.maximum.accumulate(np.where(is_due, np.arange(len(market)), -1))
+        return {"weight": np.where((last >= 0)[:, None], weight[last], 0.0), "due": is_due.astype(np.float64)}
 
     def _weights(self, paid: Array, known: Any, symbols: tuple[str, ...]) -> Array:
         """Of one bar; ties by name, so that the order of symbols does not matter."""

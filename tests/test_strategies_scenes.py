@@ -156,14 +156,16 @@ def test_the_trailing_stop_ends_it() -> None:
 # ---- ladder fade --------------------------------------------------------------------------------------
 
 
-def test_a_wick_through_the_lowest_low_is_bought_where_more_lies_above() -> None:
+def test_a_wick_is_faded_where_there_was_something_to_run_for() -> None:
+    usual = {"bars_held": 0.0, "share": 1.0, "longest": 8.0, "least_run": 0.003, "least_fuel": 1.0, "leverage": 1.0}
+    nothing = {"fuel_below": 0.0, "fuel_above": 0.0}
     decide = LadderFade.decide
-    usual = {"bars_held": 0.0, "share": 1.0, "longest": 8.0, "least_run": 0.003, "least_pull": 0.1, "leverage": 1.0}
-    assert decide(position=0.0, run=0.01, pull=0.3, **usual) == 1.0
-    assert decide(position=0.0, run=0.01, pull=-0.3, **usual) == HOLD
-    assert decide(position=0.0, run=-0.01, pull=-0.3, **usual) == -1.0
-    assert decide(position=0.0, run=0.01, pull=float("nan"), **usual) == HOLD
-    assert decide(position=1.0, run=0.0, pull=0.0, **usual | {"bars_held": 8.0}) == 0.0
+    assert decide(position=0.0, run=0.01, **usual, **nothing | {"fuel_below": 1.5}) == 1.0
+    assert decide(position=0.0, run=0.01, **usual, **nothing | {"fuel_above": 1.5}) == HOLD
+    assert decide(position=0.0, run=-0.01, **usual, **nothing | {"fuel_above": 1.5}) == -1.0
+    assert decide(position=0.0, run=0.001, **usual, **nothing | {"fuel_below": 1.5}) == HOLD
+    assert decide(position=0.0, run=0.01, **usual, **nothing | {"fuel_below": float("nan")}) == HOLD
+    assert decide(position=1.0, run=0.0, **usual | {"bars_held": 8.0}, **nothing) == 0.0
 
 
 def test_a_stop_run_is_found_in_a_market() -> None:
@@ -177,15 +179,16 @@ def test_a_stop_run_is_found_in_a_market() -> None:
     holed = Market.build("user", {market.symbols[0]: made}, market.interval, market.start, market.end)
     features, _ = features_of(LadderFade(), holed.features_view())
     assert features["run"][1700] == pytest.approx(0.98**-1 - 1.0, abs=0.002)
-    assert np.isfinite(features["pull"][1700])
-    assert entries(run(holed, LadderFade(least_pull=-1.0))) == [(1701, 1.0)]
+    assert features["fuel_below"][1700] > 0.0
+    assert entries(run(holed, LadderFade(least_fuel=0.0))) == [(1701, 1.0)]
 
 
 # ---- managed trend ------------------------------------------------------------------------------------
 
 
 def test_exposure_is_the_least_of_cushion_volatility_and_limit() -> None:
-    usual = {"share": 1.0, "target": 0.4, "floor": 0.7, "multiple": 4.0, "band": 0.2, "leverage": 2.0}
+    fixed = {"share": 1.0, "target": 0.4, "floor": 0.7, "multiple": 4.0, "band": 0.2, "leverage": 2.0}
+    usual, between = fixed | {"due": 1.0}, fixed | {"due": 0.0}
     decide = ManagedTrend.decide
     assert decide(position=0.0, drawdown=0.0, trend=1.0, volatility=0.2, **usual) == pytest.approx(1.2)  # cushion 0.3
     assert decide(position=0.0, drawdown=0.0, trend=-1.0, volatility=0.8, **usual) == pytest.approx(-0.5)
@@ -193,6 +196,10 @@ def test_exposure_is_the_least_of_cushion_volatility_and_limit() -> None:
     assert decide(position=0.5, drawdown=0.3, trend=1.0, volatility=0.2, **usual) == 0.0  # at the floor
     assert decide(position=0.45, drawdown=0.0, trend=1.0, volatility=0.8, **usual) == HOLD  # within the band
     assert decide(position=0.0, drawdown=0.0, trend=1.0, volatility=float("nan"), **usual) == HOLD
+    assert decide(position=0.0, drawdown=0.0, trend=1.0, volatility=0.2, **between) == HOLD
+    assert decide(position=-0.5, drawdown=0.0, trend=1.0, volatility=0.8, **between) == HOLD  # turned when due
+    assert decide(position=-0.9, drawdown=0.0, trend=-1.0, volatility=0.8, **between) == pytest.approx(-0.5)
+    assert decide(position=0.5, drawdown=0.3, trend=1.0, volatility=0.2, **between) == 0.0
 
 
 def test_a_trend_is_followed_and_a_turn_turned() -> None:

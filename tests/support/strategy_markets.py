@@ -19,7 +19,7 @@ EAGER: dict[str, dict[str, Any]] = {  # parameters that make each strategy trade
     "FundingSqueeze": {"entry_z": 1.5, "started": 0.0, "crowded": 0.9, "least_skew": 0.0},
     "CascadeFade": {"horizon": "2h", "sigmas": 1.5, "least_move": 0.003, "flush": 0.005, "shorts": True},
     "UnwindMomentum": {"crowded": 1.0, "leaving": 0.005},
-    "LadderFade": {"least_run": 0.0005, "least_pull": 0.0},
+    "LadderFade": {"least_run": 0.0005, "least_fuel": 0.5},
     "ManagedTrend": {},
     "Carry": {"entry": 0.08},
     "CrowdingPortfolio": {"every": "2d"},
