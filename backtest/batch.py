@@ -65,7 +65,7 @@ class Batch:
     ) -> None:
         check_market(market, "market")
         announce()
-        self.market, self.history = market, history
+        self.market, self.history, self.detail = market, history, detail
         self.terms = terms_of(market, venue, account, costs)
         self.prepared, _ = prepare(market, self.terms.venue, self.terms.account, self.terms.costs, detail=detail)
         self.days = trials.days_of(market.ts)

@@ -7,8 +7,10 @@
 1. Sets are laid in the order of the parameters that their features are made from, so that features are computed once
    and those of a few sets are held at a time.
 2. They are walked in chunks, on all threads, while the features of the next chunk are made.
-3. What is done is kept: an interrupt ends the sweep early, and the table says so.
+3. What is done is kept: an interrupt ends the sweep early, and the table says so. With a folder each finished chunk is
+   written down, and the same call again goes on from there.
 4. Every set is a trial, and is noted in the market's register if it has one.
+5. With an executor the chunks are walked by processes, or by the workers of a cluster: see `backtest.executor`.
 
 `method="optuna"` asks in batches for sets that look promising from what is known, and is as reproducible as its seed.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -30,6 +32,7 @@ from backtest.account import Account
 from backtest.batch import Batch, Walked, parts_of
 from backtest.costs import Costs
 from backtest.features import features_of
+from backtest.resuming import KeptSets
 from backtest.space import Span as Span
 from backtest.strategy import Strategy, Value
 from backtest.terms import cores, instance
@@ -48,6 +51,7 @@ Method = Literal["grid", "random", "sobol", "optuna"]
 METHODS = ("grid", "random", "sobol", "optuna")
 FEATURE_BYTES = 256 << 20  # of features that a chunk may hold
 MOST_IN_A_CHUNK = 4096  # sets
+MOST_ELSEWHERE = 1 << 16  # sets that an executor's chunks are cut from
 ASKED_AT_ONCE = 32  # sets that optuna proposes before it hears of any
 SILENT = 2e8  # bars x symbols x sets below which no progress is shown
 BETTER = {measure.name: measure.better for measure in metrics.MEASURES}
@@ -69,6 +73,8 @@ def sweep(
     detail: Market | None = None,
     history: Market | None = None,
     threads: int | None = None,
+    executor: Executor | None = None,
+    folder: str | os.PathLike[str] | None = None,
     progress: bool | None = None,
     **axes: Any,
 ) -> Sweep:
@@ -78,6 +84,8 @@ def sweep(
     method         "grid": all combinations; "random", "sobol": n sets; "optuna": n sets, each from what is known
     where          a function of a set's parameters that says whether it is tried at all
     objective      the measure that optuna works for, and `best` and `plateau` go by
+    executor       chunks of sets are given to it; None: threads of this process
+    folder         finished chunks are written there; the same call again takes them from there
     """
     if method not in METHODS:
         raise BadInput(f"method={method!r}: {did_you_mean(method, METHODS)}")
@@ -86,7 +94,8 @@ def sweep(
     given = space.axes_of(base, {**(grid or {}), **axes})
     batch = Batch(market, venue=venue, account=account, costs=costs, detail=detail, history=history)
     terms = {"venue": venue, "account": account, "costs": costs, "detail": detail, "history": history}
-    walker = Walker(batch, threads, progress)
+    kept = KeptSets(folder, batch, base) if folder is not None else None
+    walker = Walker(batch, threads, progress, executor, kept)
     if method == "optuna":
         sets = _searched(walker, base, given, _count(n, method), seed, where, objective)
     else:
@@ -118,14 +127,23 @@ def check_measure(name: str) -> None:
 class Walker:
     """Walks sets chunk by chunk, keeps what is done, notes the trials."""
 
-    def __init__(self, batch: Batch, threads: int | None = None, progress: bool | None = None) -> None:
+    def __init__(
+        self,
+        batch: Batch,
+        threads: int | None = None,
+        progress: bool | None = None,
+        executor: Executor | None = None,
+        kept: KeptSets | None = None,
+    ) -> None:
         self.batch, self.threads, self.wanted = batch, threads or cores(), progress
+        self.executor, self.kept = executor, kept
         self.sets: list[Strategy] = []
         self.tables: list[Floats] = []
         self.sketches: list[trials.Sketches] = []
         self.source = ""
         self.interrupted = False
         self._bar: Any = None
+        self._chunks: Any = None
 
     def begin(self, total: int) -> None:
         many = total * len(self.batch.market) * len(self.batch.market.symbols)
@@ -138,13 +156,35 @@ class Walker:
     def end(self) -> None:
         if self._bar is not None:
             self._bar.close()
-        if self.tables:
+        if self.tables and self.kept is None:  # else they were noted chunk by chunk
             walked = Walked(np.concatenate(self.tables), np.concatenate(self.sketches), self.source)
             trials.note(self.batch, self.sets, walked)
 
     def walk(self, sets: Sequence[Strategy]) -> int:
         """How many were done; fewer than all after an interrupt."""
         before = len(self.sets)
+        try:
+            left = self._restored(sets)
+            if left and self.executor is not None:
+                self._walk_elsewhere(left, self.executor)
+            elif left:
+                self._walk_here(left)
+        except KeyboardInterrupt:
+            self.interrupted = True
+        return len(self.sets) - before
+
+    def _restored(self, sets: Sequence[Strategy]) -> Sequence[Strategy]:
+        """What is not in the folder yet."""
+        known = self.kept.known(sets) if self.kept is not None else []
+        if not known:
+            return sets
+        self._add(
+            [one for one, _, _ in known], np.array([row for _, row, _ in known]), np.array([s for *_, s in known])
+        )
+        there = {one for one, _, _ in known}
+        return [one for one in sets if one not in there]
+
+    def _walk_here(self, sets: Sequence[Strategy]) -> None:
         pool = ThreadPoolExecutor(self.threads)
         waiting: tuple[list[Strategy], list[Future[tuple[Floats, Any]]]] | None = None
         try:
@@ -157,22 +197,42 @@ class Walker:
                 waiting = chunk, futures
             if waiting is not None:
                 self._take(*waiting)
-        except KeyboardInterrupt:
-            self.interrupted = True
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
-        return len(self.sets) - before
+
+    def _walk_elsewhere(self, sets: Sequence[Strategy], executor: Executor) -> None:
+        from backtest.executor import Chunks
+
+        self._chunks = self._chunks or Chunks(executor, self.batch)
+        for chunk, done in self._chunks.run(chunks_of(self.batch, sets, MOST_ELSEWHERE), len(sets)):
+            self.source = done.source
+            self._add(chunk, done.table, done.sketches)
+            self._keep(chunk, done.table, done.sketches)
 
     def _take(self, chunk: list[Strategy], futures: list[Future[tuple[Floats, Any]]]) -> None:
-        done = 0
-        for future in futures:
-            table, made = future.result()
-            self.tables.append(table)
-            self.sketches.append(made)
-            self.sets += chunk[done : done + len(table)]
-            done += len(table)
-            if self._bar is not None:
-                self._bar.update(len(table))
+        first, begun = len(self.tables), len(self.sets)
+        try:
+            for future in futures:
+                table, made = future.result()
+                low = len(self.sets) - begun
+                self._add(chunk[low : low + len(table)], table, made)
+        finally:
+            if self.kept is not None and len(self.tables) > first:
+                walked = np.concatenate(self.tables[first:]), np.concatenate(self.sketches[first:])
+                self._keep(self.sets[begun:], *walked)
+
+    def _add(self, sets: list[Strategy], table: Floats, sketches: trials.Sketches) -> None:
+        self.tables.append(table)
+        self.sketches.append(sketches)
+        self.sets += sets
+        if self._bar is not None:
+            self._bar.update(len(sets))
+
+    def _keep(self, sets: list[Strategy], table: Floats, sketches: trials.Sketches) -> None:
+        """Noted first: a trial that is noted twice counts once, one that is not noted would never count."""
+        if self.kept is not None:
+            trials.note(self.batch, sets, Walked(table, sketches, self.source))
+            self.kept.write(sets, table, sketches)
 
     def found(
         self, base: Strategy, sets: Sequence[Strategy], names: tuple[str, ...], terms: dict[str, Any], objective: str
@@ -195,8 +255,9 @@ class Walker:
         )
 
 
-def chunks_of(batch: Batch, sets: Sequence[Strategy]) -> Iterator[list[Strategy]]:
+def chunks_of(batch: Batch, sets: Sequence[Strategy], most_sets: int | None = None) -> Iterator[list[Strategy]]:
     """Sets that share features lie together; a chunk has at most FEATURE_BYTES of them."""
+    most_sets = most_sets or MOST_IN_A_CHUNK
     seen = batch.market if batch.history is None else batch.history
     made, used = features_of(sets[0], seen.features_view())
     names = sorted(used)
@@ -209,9 +270,9 @@ def chunks_of(batch: Batch, sets: Sequence[Strategy]) -> Iterator[list[Strategy]
     held = 0
     for group in groups.values():
         held += 1
-        for low in range(0, len(group), MOST_IN_A_CHUNK):
-            chunk += group[low : low + MOST_IN_A_CHUNK]
-            if held >= most or len(chunk) >= MOST_IN_A_CHUNK:
+        for low in range(0, len(group), most_sets):
+            chunk += group[low : low + most_sets]
+            if held >= most or len(chunk) >= most_sets:
                 yield chunk
                 chunk, held = [], 0
     if chunk:
@@ -247,7 +308,8 @@ def _searched(
         if allowed:
             done = walker.walk(allowed)
             rows = np.concatenate(walker.tables)[len(order) : len(order) + done]
-            order.update(zip(walker.sets[len(order) :], sign * rows[:, column], strict=True))
+            found = dict(zip(walker.sets[len(order) :], sign * rows[:, column], strict=True))
+            order.update((one, found[one]) for one in allowed if one in found)  # not as they happened to be done
         for trial, one in zip(batch, sets, strict=True):
             value = order.get(one, np.nan)
             if np.isfinite(value):
@@ -361,8 +423,8 @@ class Sweep:
 
         Columns: the parameters, the measure, `plateau` (median of the neighbourhood), `worst` in it, and how many
         `neighbours` there are. Sorted by `plateau`, then `worst`: a lonely peak falls behind a broad hill. Sets without
-        the measure count as the worst of all. In a sample, where hardly two sets share a value, the nearest ones are taken:
-        twice as many as there are parameters, after each axis is scaled to the spread of its ranks.
+        the measure count as the worst of all. In a sample, where hardly two sets share a value, the nearest ones are
+        taken: twice as many as there are parameters, after each axis is scaled to the spread of its ranks.
         """
         by = by or self.objective
         check_measure(by)

@@ -25,8 +25,8 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
@@ -329,19 +329,32 @@ def _fitted(
     fits = {fold.number: done[fold.number] for fold in folds if fold.number in done}
     left = [fold for fold in folds if fold.number not in fits]
     bar = tqdm(total=len(folds), initial=len(fits), unit=" folds", disable=True if progress is False else None)
-    tasks: list[Future[FoldFit]] = []
     with bar:
-        if executor is not None:
-            from backtest.executor import fold_tasks
-
-            tasks = fold_tasks(executor, market, spec, left)
-        for number, fold in enumerate(left):
-            fit = tasks[number].result() if tasks else fit_fold(market, spec, fold, threads)
-            fits[fold.number] = fit
+        for fit in _made(market, spec, left, executor, threads):
+            fits[fit.number] = fit
             if kept:
                 kept.write(fit)
             bar.update(1)
     return [fits[fold.number] for fold in folds]
+
+
+def _made(
+    market: Market, spec: Spec, folds: Sequence[splits.Fold], executor: Executor | None, threads: int | None
+) -> Iterator[FoldFit]:
+    """Folds as they are done."""
+    if executor is None:
+        for fold in folds:
+            yield fit_fold(market, spec, fold, threads)
+        return
+    from backtest.executor import fold_tasks
+
+    tasks = fold_tasks(executor, market, spec, folds)
+    try:
+        for task in as_completed(tasks):
+            yield task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
 
 
 # ---- folds on disk ---------------------------------------------------------------------------------
