@@ -1,8 +1,10 @@
 """Spans of time that the store lacks: [start, stop) in nanoseconds.
 
 * Bars and snapshots stand on a grid: what is stored is read as islands of neighbours, one query for all contracts.
-* Settlements: each speaks for the time of its interval before and after it, so that a settlement that is missing in the
-  middle leaves a hole, and one that is not due yet leaves none.
+* Settlements stand on no grid, and their rhythm changes without notice: from every eight hours to every four, or one.
+  Two neighbours tell that nothing lies between them when they are as far apart as one of them is from its other
+  neighbour (`told_by`). Beyond the last one, and on the edges of what is stored, only an answer tells: that time counts
+  as known when the venue was asked for it some minutes after (`_asked_spans`).
 * A venue that was asked and had nothing is remembered in `ingests`, as an origin with no rows that names the span.
   It is asked again only for the last day, which may still fill up, or with `again`.
 """
@@ -10,6 +12,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from data import clock
@@ -24,7 +27,6 @@ SOURCE = "fetch"
 VERSION = 1  # of what answers become; a change forgets what venues were said to lack
 EDGE = 5 * clock.MINUTE  # settlements are stamped up to a minute off the hour
 FILLING_UP = clock.DAY
-_USUAL_H = 8.0
 
 
 def recipe(series: Series) -> str:
@@ -34,7 +36,8 @@ def recipe(series: Series) -> str:
 
 def missing(store: Store, series: Sequence[Series], again: bool = False) -> dict[Series, list[Span]]:
     """What each series lacks."""
-    return lacking(series, stored_spans(store, series), {} if again else empty_spans(store, series))
+    known = {} if again else empty_spans(store, series)
+    return lacking(series, stored_spans(store, series, again), known)
 
 
 def lacking(
@@ -54,15 +57,15 @@ def _has_hour(span: Span) -> bool:
     return clock.ceil(span[0] - clock.MINUTE, clock.HOUR) < span[1]
 
 
-def stored_spans(store: Store, series: Sequence[Series]) -> dict[Series, list[Span]]:
-    """What is stored of each series, as spans."""
+def stored_spans(store: Store, series: Sequence[Series], again: bool = False) -> dict[Series, list[Span]]:
+    """What is stored of each series, as spans; `again`: earlier answers are not believed, only what is stored."""
     groups: dict[tuple[Any, ...], list[Series]] = {}
     for s in series:
         groups.setdefault((s.facts.stored_as, s.feed.what, s.feed.kind, s.interval), []).append(s)
     out: dict[Series, list[Span]] = {}
     for members in groups.values():
         one = members[0]
-        spans = _stored_grid(store, one) if one.feed.is_grid else _settled(store, one)
+        spans = _stored_grid(store, one) if one.feed.is_grid else _settled(store, one, again)
         out |= {s: spans.get(s.symbol, []) for s in members}
     return out
 
@@ -97,19 +100,49 @@ def _stored_grid(store: Store, one: Series) -> dict[str, list[Span]]:
     return out
 
 
-def _settled(store: Store, one: Series) -> dict[str, list[Span]]:
-    query = "SELECT symbol, epoch_us(ts) AS t, max(interval_hours) AS h FROM funding WHERE venue = ? GROUP BY ALL"
+def _settled(store: Store, one: Series, again: bool) -> dict[str, list[Span]]:
+    query = "SELECT symbol, list(epoch_us(ts) ORDER BY ts) AS t FROM funding WHERE venue = ? GROUP BY symbol"
     found = store.query(query, [one.facts.stored_as]).to_pydict()
+    asked = {} if again else _asked_spans(store, one)
     out: dict[str, list[Span]] = {}
-    for symbol, t, hours in zip(found["symbol"], found["t"], found["h"], strict=True):
-        out.setdefault(symbol, []).append(around(t * clock.US, hours or _USUAL_H))
+    for symbol, times in zip(found["symbol"], found["t"], strict=True):
+        stamps = [t * clock.US for t in dict.fromkeys(times)]
+        told = told_by(stamps, one.feed.hours, EDGE)
+        usual = told_by(stamps, one.feed.hours)
+        out[symbol] = merged([*told, *both(usual, asked.get(symbol, ()))])
     return out
 
 
-def around(stamp: int, hours: float) -> Span:
-    """The time for which a settlement says that there was no other."""
-    reach = int(hours * clock.HOUR) - EDGE
-    return stamp - reach, stamp + reach
+def told_by(stamps: Sequence[int], hours: float, ends: int | None = None) -> list[Span]:
+    """The time of which sorted settlements tell that there is no other.
+
+    `hours` is the longest time between two of them that is taken for usual. `ends`: how far the outermost ones, and
+    those beside a hole, speak for the time beyond; without it, as far as their own rhythm goes.
+    """
+    longest = int(hours * clock.HOUR)
+    apart = [longest, *(b - a for a, b in pairwise(stamps)), longest]
+    rhythm = [min(before, after, longest) for before, after in pairwise(apart)]
+    out: list[Span] = []
+    for i, t in enumerate(stamps):
+        beyond = rhythm[i] - EDGE if ends is None else ends
+        out.append((t - beyond, t + beyond))
+        if i and t - stamps[i - 1] <= max(rhythm[i - 1], rhythm[i]) + EDGE:
+            out.append((stamps[i - 1], t))
+    return merged(out)
+
+
+def _asked_spans(store: Store, one: Series) -> dict[str, list[Span]]:
+    """Time that the venue was asked for and gave settlements of, by contract; the last minutes of it could not be told
+    yet."""
+    found = store.query(
+        "SELECT symbols[1] AS symbol, epoch_us(covers_from) AS a, epoch_us(covers_to) AS z FROM ingests "
+        "WHERE source = ? AND recipe = ? AND rows > 0 AND covers_to IS NOT NULL",
+        [SOURCE, recipe(one)],
+    ).to_pydict()
+    out: dict[str, list[Span]] = {}
+    for symbol, a, z in zip(found["symbol"], found["a"], found["z"], strict=True):
+        out.setdefault(symbol, []).append((a * clock.US, z * clock.US - EDGE))
+    return out
 
 
 def empty_spans(store: Store, series: Sequence[Series]) -> dict[Series, list[Span]]:
@@ -138,6 +171,12 @@ def merged(spans: Iterable[Span]) -> list[Span]:
         elif a < z:
             out.append((a, z))
     return out
+
+
+def both(spans: Iterable[Span], others: Iterable[Span]) -> list[Span]:
+    """What lies in both."""
+    whole = merged(spans)
+    return without(whole, without(whole, others))
 
 
 def without(spans: Iterable[Span], taken: Iterable[Span]) -> list[Span]:

@@ -5,10 +5,11 @@ that are stored already. Every page names both ends of its window, so pages do n
 asked for in any order, several at a time. Whatever end of a window a venue begins with, and however few rows it gives
 at a time, the rest is simply what is still missing:
 
-1. Ask for the window; then for the part from the first to the last moment that is still missing; and so on.
+1. Ask for the window; then for the part from the first to the last moment that is still missing, or, where an answer
+   was full, for the longest part; and so on.
 2. When `CONFIRM` answers in a row lack a row, the venue has none: what is missing is noted as such. One answer is
-   enough for the time before a contract was listed. Settlements have no grid to miss on: there, what is missing is
-   where two of them lie further apart than is usual.
+   enough for the time before a contract was listed, and for the hours since the last settlement in which none need be.
+   Settlements have no grid to miss on: there, what is missing is where two of them lie further apart than is usual.
 3. A suspect answer (`rest_rows.Suspect`) is asked for again, and refused with the page when it stays so.
 """
 
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from data import clock
 from data.errors import Corrupt
 from data.fetching.asked import Series
-from data.fetching.missing import FILLING_UP, SOURCE, Span, around, merged, recipe, without
+from data.fetching.missing import EDGE, FILLING_UP, SOURCE, Span, merged, recipe, told_by, without
 from data.rows import Batch, Origin, Rows
 from data.sources import Piece
 from data.sources.ccxt_rest import VenueClient
@@ -165,10 +166,11 @@ class _Reader:
     def _all(self) -> list[Span]:
         """Ask until nothing is missing or nothing more comes; what the venue does not have."""
         left: list[Span] = list(self.page.spans)
-        enough = 1 if left[-1][1] <= int(self.page.series.market.get("created") or 0) * clock.MS else CONFIRM
         in_vain, held_back = 0, False
-        while left and in_vain < enough:
-            fresh = self._fresh(self._ask((left[0][0], left[-1][1])))
+        while left and in_vain < (CONFIRM if self.frames or self._is_due() else 1):
+            # beside a full answer lies what it had no room for; otherwise one request for all that is missing
+            window = max(left, key=lambda span: span[1] - span[0]) if self.full else (left[0][0], left[-1][1])
+            fresh = self._fresh(self._ask(window))
             if len(fresh):
                 self.cut_short += held_back
                 self.frames.append(fresh)
@@ -179,6 +181,14 @@ class _Reader:
             held_back = not self.full  # if more comes now, this answer could have held it
             left = without(left, self._covered(fresh))
         return left
+
+    def _is_due(self) -> bool:
+        """Whether a row need be in the page at all."""
+        s, spans = self.page.series, self.page.spans
+        if spans[-1][1] <= int(s.market.get("created") or 0) * clock.MS:
+            return False
+        since_last = spans[-1][1] == s.stop and spans[-1][1] - spans[0][0] < s.feed.hours * clock.HOUR - 2 * EDGE
+        return s.feed.is_grid or not since_last
 
     def _fresh(self, frame: pl.DataFrame) -> pl.DataFrame:
         for known in self.frames:
@@ -192,18 +202,9 @@ class _Reader:
             return [(stamps[0], stamps[-1] + interval)]
         if interval:
             return merged((t, t + interval) for t in stamps)
-        hours = self._usual_hours()
-        return [around(t, hours) for t in stamps]
-
-    def _usual_hours(self) -> float:
-        """The commonest time between settlements that came so far."""
-        import polars as pl
-
-        feed = self.page.series.feed
-        stamps = pl.concat([f["ts"] for f in self.frames]).sort() if self.frames else pl.Series("ts", [], pl.Int64)
-        if len(stamps) < 3:
-            return feed.hours
-        return max(1.0, round(float(stamps.diff().median() or 0) * clock.US / clock.HOUR))  # type: ignore[arg-type]
+        known = sorted({t * clock.US for f in self.frames for t in f["ts"].to_list()})
+        # what a full answer ends with says nothing of what comes after
+        return told_by(known, self.page.series.feed.hours, EDGE if self.full else None)
 
     def _ask(self, span: Span) -> pl.DataFrame:
         """One window; a suspect answer is asked for again."""

@@ -69,7 +69,7 @@ def _symbol(c: Contract) -> dict[str, Any]:
         "pair": f"{c.base}{c.quote}",
         "contractType": "PERPETUAL",
         "deliveryDate": c.delisted or 4133404800000,
-        "onboardDate": c.listed,
+        "onboardDate": c.told_listed or c.listed,
         "maintMarginPercent": "2.5000",
         "requiredMarginPercent": "5.0000",
         "baseAsset": c.base,

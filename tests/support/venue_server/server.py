@@ -9,7 +9,8 @@ letting `after` of them by. The words:
     drop                 the connection ends in mid-body
     malformed            half of the JSON, in good order
     double, shuffle      rows twice, rows in another order
-    skip, fewer, empty   a row in the middle left out, the second half left out, no rows
+    skip, skip-late      two rows before the middle left out, one near the end
+    fewer, empty         the second half left out, no rows
     shift                every row stamped one interval later
     clash                one row twice with another close
 """
@@ -113,6 +114,8 @@ def _spoil(reply: Reply, word: str) -> None:
         random.Random(7).shuffle(rows)
     elif word == "skip":
         del rows[len(rows) // 3 : len(rows) // 3 + 2]
+    elif word == "skip-late":
+        del rows[len(rows) * 19 // 20]
     elif word == "fewer":
         del rows[len(rows) // 2 :]
     elif word == "empty":

@@ -27,6 +27,7 @@ class Contract:
     size: str = "1"  # base units, or dollars where it is inverse
     listed: int = 1_577_836_800_000  # 2020
     delisted: int = 0
+    told_listed: int = 0  # the listing day that the venue names, where it is not the true one
 
     @property
     def symbol(self) -> str:
