@@ -178,7 +178,7 @@ def test_many_trials_deflate(cli: Cli, idea: str) -> None:
 # ---- mistakes ---------------------------------------------------------------------------------------
 
 MISTAKES: list[tuple[list[str], str]] = [
-    (["--set", "lengt=3"], "Follow has no parameter lengt: did you mean length?"),
+    (["--set", "bnad=3"], "Follow has no parameter bnad: did you mean band?"),
     (["--set", "length=x"], "Follow: length='x': write a whole number"),
     (["--set", "length=1.5"], "Follow: length=1.5: write a whole number"),
     (["--set", "only_long=maybe"], "only_long='maybe': write True or False"),

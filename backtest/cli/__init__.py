@@ -33,6 +33,7 @@ VERBS: tuple[Verb, ...] = (
     ("export", "backtest.cli.export:export", "Write stored data to files."),
     ("strategies", "backtest.cli.strategies:strategies", "What there is to run: thesis, parameters, data."),
     ("run", "backtest.cli.run:run", "A strategy over stored bars, with everything that costs."),
+    ("sweep", "backtest.cli.sweep:sweep", "Many parameter sets, ranked, with how lonely the best one stands."),
     ("stress", "backtest.cli.stress:stress", "Shock a venue: cascades, insurance fund, deleveraging."),
     ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),
     ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),
