@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -259,10 +260,19 @@ def interval(x: np.ndarray, seed: int = 1) -> tuple[float, float]:
 def table(case: Case, lines: Sequence[Line]) -> str:
     head = ("strategy", "price", "funding", "costs", "net", "95 %", "trades", "in market", "drawdown", "liquidations",
             "random", "beyond it", "95 %")  # fmt: skip
-    rows = [f"### {case.title}", "", case.about, "", "| " + " | ".join(head) + " |", "|---" + "|---:" * 12 + "|"]
+    rows = [
+        f"### {case.title}",
+        "",
+        *wrap(case.about, 118),
+        "",
+        "| " + " | ".join(head) + " |",
+        "|---" + "|---:" * 12 + "|",
+    ]
     rows += ["| " + " | ".join(_cells(one)) + " |" for one in lines if not one.why_not]
     if out := [one for one in lines if one.why_not]:
-        rows += ["", "Not run: " + "; ".join(f"{one.name} ({one.why_not})" for one in out) + "."]
+        whys = {one.why_not: [o.name for o in out if o.why_not == one.why_not] for one in out}
+        text = "; ".join(f"{', '.join(names)} ({why})" for why, names in whys.items())
+        rows += ["", *wrap(f"Not run: {text}.", 118)]
     return "\n".join(rows)
 
 
