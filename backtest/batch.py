@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest import trials
+from backtest import metrics, trials
 from backtest.account import Account
 from backtest.compiled import announce
 from backtest.costs import Costs
@@ -107,15 +107,32 @@ class Batch:
 
     def part(self, job: Job, part: slice, sketched: bool = False) -> tuple[Floats, Any]:
         """Measures, and sketches, of some of a job's sets."""
+        stage, state = self._walked(job, part)
+        table = measured(stage, state, self.market.interval, len(self.prepared.bars))
+        made = trials.sketches(self.days, state.daily[:, : len(self.days)], self.prepared.equity) if sketched else None
+        return table, made
+
+    def daily_returns(self, sets: Sequence[Strategy], threads: int | None = None) -> Floats:
+        """(days, sets): what the measures were made from. For hundreds of sets, not for millions."""
+        job = self.job(sets)
+        self.stage(job.delay)
+
+        def of(part: slice) -> Floats:
+            _, state = self._walked(job, part)
+            rows = [metrics.daily_returns(row[: len(self.days)], self.prepared.equity) for row in state.daily]
+            return np.array(rows)
+
+        with ThreadPoolExecutor(threads or cores()) as pool:
+            return np.concatenate(list(pool.map(of, parts_of(len(sets), threads or cores())))).T
+
+    def _walked(self, job: Job, part: slice) -> tuple[run.Stage, run.State]:
         stage, some = self.stage(job.delay), job.sets.part(part)
         state = run.begin(stage, some, keep=False)
         try:
             run.walk(stage, some, job.loop, state)
         except run.BadDecision as bad:
             raise explained(bad, self.market, job, part.start) from None
-        table = measured(stage, state, self.market.interval, len(self.prepared.bars))
-        made = trials.sketches(self.days, state.daily[:, : len(self.days)], self.prepared.equity) if sketched else None
-        return table, made
+        return stage, state
 
 
 def parts_of(count: int, threads: int, at_a_time: int | None = None) -> list[slice]:
@@ -147,8 +164,6 @@ def checked_sets(strategies: Any) -> list[Strategy]:
 
 def measured(stage: run.Stage, state: run.State, interval: int, n: int) -> Floats:
     """The measures of each set, in the order of metrics.NAMES, from what the loops added up."""
-    from backtest import metrics
-
     out = np.empty((len(state.acc), len(metrics.NAMES)))
     for row in range(len(state.acc)):
         found = _measures(state.acc[row], state.daily[row], float(stage.acc[at.START]), interval, n)
@@ -157,8 +172,6 @@ def measured(stage: run.Stage, state: run.State, interval: int, n: int) -> Float
 
 
 def _measures(acc: Floats, days: Floats, start: float, interval: int, n: int) -> dict[str, float]:
-    from backtest import metrics
-
     daily = days[: int(acc[at.DAYS])]
     equity, loss = float(acc[at.EQUITY]), float(acc[at.MAX_DRAWDOWN])
     total = equity / start - 1.0

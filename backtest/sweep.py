@@ -42,6 +42,7 @@ from data.errors import BadInput, NotFound, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backtest.inference import Overfitting, Superior
     from backtest.result import Result
     from data.market import Market
 
@@ -408,6 +409,26 @@ class Sweep:
 
     # ---- robustness ------------------------------------------------------------------------------
 
+    def daily_returns(self, rows: Sequence[int] | None = None) -> Floats:
+        """(days, sets) of some rows, or of all: what inference asks for. They are walked again."""
+        batch = Batch(self.market, **self.terms)
+        sets = [self.strategies[self._row(row)] for row in (range(len(self)) if rows is None else rows)]
+        parts = list(chunks_of(batch, sets))
+        found = dict(zip([one for part in parts for one in part], _columns(batch, parts), strict=True))
+        return np.array([found[one] for one in sets]).T
+
+    def overfitting(self, blocks: int = 16, rows: Sequence[int] | None = None) -> Overfitting:
+        """How often the best of one half of the days is below the median in the other: backtest.inference.pbo."""
+        from backtest.inference import pbo
+
+        return pbo(self.daily_returns(rows), blocks=blocks)
+
+    def superior(self, benchmark: float | Floats = 0.0, rows: Sequence[int] | None = None, **settings: Any) -> Superior:
+        """Is the best of them better than a benchmark, given that it was chosen? backtest.inference.superior."""
+        from backtest.inference import superior
+
+        return superior(self.daily_returns(rows), benchmark, **settings)
+
     def steps(self) -> Floats:
         """Where each set lies: a column a parameter, the number of its value among those tried, in order."""
         columns = []
@@ -498,6 +519,11 @@ class Sweep:
         from backtest.report.sweep_figures import page
 
         return page(self)
+
+
+def _columns(batch: Batch, parts: Sequence[list[Strategy]]) -> Iterator[Floats]:
+    for part in parts:
+        yield from batch.daily_returns(part).T
 
 
 def _in_order(values: set[Any]) -> list[Any]:

@@ -219,3 +219,17 @@ def test_features_look_back_to_bars_before_the_market() -> None:
     assert int(result.fingerprint["warmup"]) == 0
     with pytest.raises(BadInput, match="no market that ends with this one"):
         sweep(Follow, part, GRID, history=whole[:500], **TERMS)
+
+
+def test_daily_returns_are_those_of_the_runs_and_inference_takes_them(found: Sweep) -> None:
+    daily = found.daily_returns([7, 2])
+    assert daily.shape == (200, 2)
+    for column, row in enumerate((7, 2)):
+        result = found.rerun(row)
+        closes = result.equity.groupby(pd.Index(result.ts // 86_400_000_000_000)).last().to_numpy()
+        expected = closes / np.concatenate([[result.start_equity], closes[:-1]]) - 1.0
+        assert daily[:, column] == pytest.approx(expected, abs=1e-14)
+    told = found.overfitting(blocks=8)
+    assert 0.0 <= told.pbo <= 1.0
+    assert told.pbo == module.Sweep.overfitting(found, 8, range(12)).pbo
+    assert 0.0 <= found.superior(draws=200).consistent <= 1.0
