@@ -197,6 +197,8 @@ def fit_fold(market: Market, spec: Spec, fold: splits.Fold, threads: int | None 
     train, test = Span(*fold.train_ranges[0]), Span(*fold.test_ranges[0])
     validate = Span(*fold.validate_ranges[0]) if len(fold.validate) else None
     swept = _measured(market, train, spec, threads)
+    if not swept.complete:  # interrupted: part of a grid chooses nothing
+        raise KeyboardInterrupt
     order = _order(swept, spec.plan)
     if validate is not None and len(order):
         first = [swept.strategies[row] for row in order[: spec.plan.keep]]
@@ -604,6 +606,17 @@ class WalkForward:
             "trials": self.count().number,
         }
         return found
+
+    def plot(self) -> Any:
+        """Equity through the test windows, and the objective of each fold before and after, as a plotly figure."""
+        from backtest.report.walkforward_figures import overview
+
+        return overview(self)
+
+    def _repr_html_(self) -> str:
+        from backtest.report.walkforward_figures import page
+
+        return page(self)
 
     def __repr__(self) -> str:
         m = self.measures

@@ -263,3 +263,14 @@ def test_a_clause_is_read_and_holds() -> None:
     clause = Clause.of("max_drawdown <= 0.25", ["max_drawdown"])
     assert list(clause.holds(np.array([0.2, 0.25, 0.3, np.nan]))) == [True, True, False, False]
     assert str(clause) == "max_drawdown <= 0.25"
+
+
+def test_it_is_shown(found: WalkForward) -> None:
+    page = found._repr_html_()
+    assert "<b>Follow</b>, 5 folds" in page
+    assert page.count("<tr") == 6
+    assert "by luck it would be 50%" in page
+    figure = found.plot()
+    assert [trace.name for trace in figure.data] == ["equity", "in sample", "out of sample"]
+    assert list(figure.data[1].y) == list(found.folds["sharpe_in"])
+    assert len(figure.layout.shapes) == 5
