@@ -196,7 +196,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> type[Strategy]:
     return cls
 
 
-@pytest.mark.kernel
 def test_a_strategy_of_a_file_runs_as_it_was_loaded(pool: Processes, market: Market, own: type[Strategy]) -> None:
     a = sweep(own, market, GRID, **rm.TERMS)
     assert a.column("trades").sum() > 0
@@ -226,7 +225,6 @@ print("same" if np.array_equal(found.values, local.values, equal_nan=True) else 
 
 
 @pytest.mark.slow
-@pytest.mark.kernel
 def test_a_script_needs_no_guard_and_its_own_classes_are_sent(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(support=str(Path(rm.__file__).parent)))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import functools
 import logging
 import os
 import subprocess
@@ -31,6 +32,7 @@ from data.errors import BadInput, NotFound, Unreachable, UnwindError
 
 PATIENCE = 30.0  # seconds for a scheduler, or a first worker, to come
 ASK = "__import__('backtest.executing.versions', fromlist=['versions']).fingerprint()"
+DO = "__import__('cloudpickle').loads(work)()"  # the scheduler looks at tasks too, and need not have unwind
 FETCH = 5.0  # seconds for a result to come, before a look at whether its worker is alive
 
 
@@ -56,7 +58,7 @@ class Cluster(Surviving):
         if new := [a for a in threads if a not in self.approved and a not in self.refused]:
             self._ask(new)
         found = {address: count + 1 for address, count in threads.items() if address in self.approved}
-        if found:
+        if found or self.client.status != "running":
             self._empty_since = None
             return found
         since = self._empty_since = self._empty_since or time.monotonic()
@@ -116,10 +118,11 @@ class Cluster(Surviving):
     # ---- work ------------------------------------------------------------------------------------
 
     def _start(self, place: str, work: Work) -> Any:
+        import cloudpickle
+
         self._away = False
-        return self.client.submit(
-            work.call, *work.given, **work.named, workers=[place], allow_other_workers=False, pure=False
-        )
+        packed = cloudpickle.dumps(functools.partial(work.call, *work.given, **work.named), protocol=5)
+        return self.client.submit(eval, DO, {"work": packed}, workers=[place], allow_other_workers=False, pure=False)
 
     def _outcome(self, started: Any, place: str) -> Any:
         from distributed import KilledWorker
@@ -196,7 +199,7 @@ def _local(workers: int) -> Iterator[str]:
     import distributed
 
     make: Any = distributed.LocalCluster
-    options = {"processes": False, "dashboard_address": None, "silence_logs": logging.CRITICAL}
+    options = {"processes": False, "dashboard_address": "127.0.0.1:0", "silence_logs": logging.CRITICAL}
     with make(n_workers=0, host="127.0.0.1", protocol="tcp", **options) as scheduler:
         words = [sys.executable, "-m", "distributed.cli.dask_worker", scheduler.scheduler_address]
         words += ["--nworkers", str(workers), "--nthreads", "1", "--no-dashboard", "--memory-limit", "0"]

@@ -56,6 +56,7 @@ class Surviving(Executor, ABC):
         self._changed = threading.Condition()
         self._waiting: deque[Work] = deque()
         self._running: dict[Any, tuple[Work, str]] = {}
+        self.done: Counter[str] = Counter()  # pieces that each place has finished
         self._seen: Mapping[str, int] = {}
         self._closed = self._stopped = False
         self._manager: threading.Thread | None = None
@@ -194,6 +195,7 @@ class Surviving(Executor, ABC):
         except BaseException as error:  # noqa: BLE001 - it belongs to whoever asked
             work.future.set_exception(error)
         else:
+            self.done[place] += 1
             work.future.set_result(result)
 
     def _back(self, work: Work, died: Died) -> None:
