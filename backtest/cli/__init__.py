@@ -7,8 +7,8 @@ at once.
 To add a verb: write `backtest/cli/<verb>.py` with one function (its docstring is the help), then
 add a line to `VERBS` here. A verb returns nothing, or its exit code.
 
-Exit codes: 0 done, 1 done and something was found (a check), 2 a mistake the user can mend,
-130 interrupted. `UNWIND_DEBUG=1` shows tracebacks.
+Exit codes: 0 done, 1 done and something was found (a check), 2 a mistake the user can mend, 3 a
+requirement is not met (walkforward), 130 interrupted. `UNWIND_DEBUG=1` shows tracebacks.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ VERBS: tuple[Verb, ...] = (
     ("strategies", "backtest.cli.strategies:strategies", "What there is to run: thesis, parameters, data."),
     ("run", "backtest.cli.run:run", "A strategy over stored bars, with everything that costs."),
     ("sweep", "backtest.cli.sweep:sweep", "Many parameter sets, ranked, with how lonely the best one stands."),
+    ("walkforward", "backtest.cli.walkforward:walkforward", "Fit on the past, trade what follows, stitched together."),
     ("stress", "backtest.cli.stress:stress", "Shock a venue: cascades, insurance fund, deleveraging."),
     ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),
     ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),

@@ -58,6 +58,15 @@ def span_of(parameter: Parameter, low: float, high: float, log: bool, steps: int
     return Span(low, high, log=log, steps=steps)
 
 
+def declared_axes(base: Strategy, fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that a strategy declares as worth trying, of parameters that are not set."""
+    ranges = {name: values for name, values in type(base).ranges.items() if name not in fixed}
+    if not ranges:
+        some = next((n for n, p in type(base).declared().items() if p.kind in (int, float)), "name")
+        raise BadInput(f"{type(base).__name__} says nothing of values worth trying: write --vary {some}=1,2,3")
+    return ranges
+
+
 def check_size(base: Strategy, axes: Mapping[str, Axis], where: Where | None, most: int, how: str) -> None:
     """Refuse a grid of more than `most` sets, gently."""
     from backtest import space

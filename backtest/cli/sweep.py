@@ -121,12 +121,13 @@ def _found(
         raise BadInput(f"--out {out}: write a file that ends with .parquet or .csv")
     check_measure(objective)
     cls = strategy_class(strategy)
-    base = strategy_of(cls, assigned(trying.fixed, "--set", "leverage=3"))
+    fixed = assigned(trying.fixed, "--set", "leverage=3")
+    base = strategy_of(cls, fixed)
     grid = trying.method == "grid"
     varied = ax.axes_from(base, assigned(trying.vary, "--vary", "entry_z=1.5,2,2.5"), grid)
-    if twice := sorted(set(varied) & set(assigned(trying.fixed, "--set", "leverage=3"))):
+    if twice := sorted(set(varied) & set(fixed)):
         raise BadInput(f"{twice[0]} is varied and set: leave one of them out")
-    varied = space.axes_of(base, varied or _declared(base, assigned(trying.fixed, "--set", "leverage=3")))
+    varied = space.axes_of(base, varied or ax.declared_axes(base, fixed))
     where = condition(trying.where, cls.declared()) if trying.where else None
     if grid:
         ax.check_size(base, varied, where, trying.most, _smaller(trying))
@@ -134,7 +135,7 @@ def _found(
     for note in ground.notes:
         print(f"note: {note}", file=sys.stderr)
     options: dict[str, Any] = {"folder": folder} if folder is not None else {}
-    with _executor(working) as executor:
+    with executor_for(working) as executor:
         if executor is not None:
             options["executor"] = executor
         return swept(
@@ -142,14 +143,6 @@ def _found(
             objective=objective, history=ground.history, threads=working.threads, **options,
             **terms_of(rules, ground.market, cls),
         )  # fmt: skip
-
-
-def _declared(base: Strategy, fixed: Mapping[str, str]) -> dict[str, Any]:
-    ranges = {name: values for name, values in type(base).ranges.items() if name not in fixed}
-    if not ranges:
-        some = next((n for n, p in type(base).declared().items() if p.kind in (int, float)), "name")
-        raise BadInput(f"{type(base).__name__} says nothing of values worth trying: write --vary {some}=1,2,3")
-    return ranges
 
 
 def _smaller(trying: Trying) -> str:
@@ -174,7 +167,7 @@ def _extremes(base: Strategy, axes: Mapping[str, Any], interval: str) -> list[St
     return [base.replace(**longest)]
 
 
-def _executor(working: Working) -> Any:
+def executor_for(working: Working) -> Any:
     """Threads need none; the others are loaded when they are asked for."""
     from contextlib import nullcontext
 
