@@ -191,7 +191,6 @@ def cut_out(data: SymbolData, start: int, stop: int) -> SymbolData:
     return replace(data, **made, marks=tuple(rows(b) for b in data.marks), index=tuple(rows(b) for b in data.index))
 
 
-@pytest.mark.kernel
 @many
 @every
 def test_it_never_asks_for_more_than_it_says(name: str, symbols: int) -> None:
