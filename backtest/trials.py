@@ -197,7 +197,12 @@ class Register:
         if since is not None:
             left = found.filter(pl.col("at") < since).height
             found = found.filter(pl.col("at") >= since)
-        return counted(found["sharpe"].to_numpy(), _sketches_of(found), since=since, left_out=left)
+        return count_of(found, since=since, left_out=left)
+
+
+def count_of(found: pl.DataFrame, since: int | None = None, left_out: int = 0) -> Count:
+    """Of rows of the register, each a trial of its own."""
+    return counted(found["sharpe"].to_numpy(), _sketches_of(found), since=since, left_out=left_out)
 
 
 def counted(sharpes: Floats, found: Sketches, since: int | None = None, left_out: int = 0) -> Count:

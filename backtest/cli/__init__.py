@@ -35,6 +35,7 @@ VERBS: tuple[Verb, ...] = (
     ("run", "backtest.cli.run:run", "A strategy over stored bars, with everything that costs."),
     ("sweep", "backtest.cli.sweep:sweep", "Many parameter sets, ranked, with how lonely the best one stands."),
     ("walkforward", "backtest.cli.walkforward:walkforward", "Fit on the past, trade what follows, stitched together."),
+    ("trials", "backtest.cli.trials:trials", "All that was tried on stored markets, and what luck makes of it."),
     ("stress", "backtest.cli.stress:stress", "Shock a venue: cascades, insurance fund, deleveraging."),
     ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),
     ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),

@@ -138,7 +138,7 @@ def tell(result: Result, count: Count | None) -> None:
         ("liquidations", _liquidations(result)),
     ]  # fmt: skip
     if count is not None:
-        rows += _trials(deflated(result, count))
+        rows += _trials(deflated(result, count), count)
     print_rows(rows)
     tell_warnings(result.warnings)
 
@@ -158,8 +158,8 @@ def _liquidations(result: Result) -> str:
     return f"{text('liquidations', m)}, they took {text('liquidation_loss', m)} {result.currency}"
 
 
-def _trials(found: Deflated) -> list[tuple[str, str]]:
-    if found.trials == 1:
+def _trials(found: Deflated, count: Count) -> list[tuple[str, str]]:
+    if count.number == 1 and count.since is None:
         return [("trials", "the first one on this market; all that follow will count")]
     rows = [("trials", found.words)]
     if not math.isnan(found.probability):
