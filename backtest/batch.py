@@ -164,51 +164,64 @@ def checked_sets(strategies: Any) -> list[Strategy]:
 
 def measured(stage: run.Stage, state: run.State, interval: int, n: int) -> Floats:
     """The measures of each set, in the order of metrics.NAMES, from what the loops added up."""
-    out = np.empty((len(state.acc), len(metrics.NAMES)))
-    for row in range(len(state.acc)):
-        found = _measures(state.acc[row], state.daily[row], float(stage.acc[at.START]), interval, n)
-        out[row] = [found[name] for name in metrics.NAMES]
-    return out
+    from backtest import metrics
 
-
-def _measures(acc: Floats, days: Floats, start: float, interval: int, n: int) -> dict[str, float]:
-    daily = days[: int(acc[at.DAYS])]
-    equity, loss = float(acc[at.EQUITY]), float(acc[at.MAX_DRAWDOWN])
-    total = equity / start - 1.0
-    annual = metrics.annual_return(total, n * interval / clock.DAY)
-    longest = acc[at.MAX_DURATION]
-    if equity < acc[at.PEAK]:
-        longest = max(longest, n - 1 - acc[at.PEAK_BAR])
-    trades, gained, lost = acc[at.TRADES], acc[at.GROSS_PROFIT], acc[at.GROSS_LOSS]
-    nan = float("nan")
-    by_day = metrics.from_daily(daily, start, metrics.returns_a_year(interval))
+    acc, start = state.acc, float(stage.acc[at.START])
+    days = acc[:, at.DAYS].astype(np.int64)
+    by_day = metrics.rows_from_daily(state.daily, days, start, metrics.returns_a_year(interval))
     names = ("volatility", "sharpe", "sortino", "var_95", "es_95", "skew", "kurtosis")
-    found = dict(zip(names, by_day, strict=True)) | {
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found = dict(zip(names, by_day.T, strict=True)) | _measures(
+            acc, _mean_equity(state.daily, days), start, interval, n
+        )
+    idle = acc[:, at.FILLS] == 0.0
+    for name in metrics.OF_TRADING:
+        found[name] = np.where(idle, np.nan, found[name])
+    return np.stack([found[name] for name in metrics.NAMES], axis=1)
+
+
+def _mean_equity(daily: Floats, days: npt.NDArray[np.int64]) -> Floats:
+    """Over the days of each set, added up as the mean of one row is."""
+    if (days == days[0]).all():
+        return np.asarray(daily[:, : days[0]].mean(axis=1))
+    return np.array([row[:count].mean() for row, count in zip(daily, days, strict=True)])
+
+
+def _measures(acc: Floats, mean_equity: Floats, start: float, interval: int, n: int) -> dict[str, Floats]:
+    """Those that are no matter of daily returns, an array each. Divisions by zero are replaced."""
+    from backtest import metrics
+
+    days, equity, loss = acc[:, at.DAYS], acc[:, at.EQUITY], acc[:, at.MAX_DRAWDOWN]
+    total = equity / start - 1.0
+    annual = np.array([metrics.annual_return(x, n * interval / clock.DAY) for x in total.tolist()])
+    longest = acc[:, at.MAX_DURATION]
+    longest = np.where(equity < acc[:, at.PEAK], np.maximum(longest, n - 1 - acc[:, at.PEAK_BAR]), longest)
+    trades, gained, lost = acc[:, at.TRADES], acc[:, at.GROSS_PROFIT], acc[:, at.GROSS_LOSS]
+    distance = acc[:, at.MARGIN_DISTANCE]
+    without_loss = np.where(gained > 0.0, np.inf, np.nan)
+    return {
         "total_return": total,
         "annual_return": annual,
-        "calmar": metrics.calmar(annual, loss, len(daily)),
+        "calmar": np.where((loss > metrics.NOTHING) & (days > 1.0), annual / loss, np.nan),
         "max_drawdown": loss,
-        "max_drawdown_days": float(longest) * interval / clock.DAY,
-        "time_under_water": float(acc[at.UNDER]) / n,
-        "time_in_market": float(acc[at.IN_MARKET]) / n,
-        "exposure": float(acc[at.EXPOSURE_SUM]) / len(daily),
-        "turnover": float(acc[at.TURNOVER]) / float(daily.mean()) if daily.mean() > 0.0 else nan,
-        "trades": float(trades),
-        "win_rate": float(acc[at.WINS] / trades) if trades else nan,
-        "profit_factor": float(gained / lost) if lost > 0.0 else (float("inf") if gained > 0.0 else nan),
-        "avg_holding_hours": float(acc[at.HOLDING] / trades) if trades else nan,
-        "fees": float(acc[at.FEES]),
-        "funding": float(acc[at.FUNDING]),
-        "slippage": float(acc[at.SLIPPAGE]),
-        "liquidations": float(acc[at.LIQUIDATIONS]),
-        "liquidation_loss": float(acc[at.LIQUIDATION_LOSS]),
-        "bad_debt": float(acc[at.BAD_DEBT]),
-        "min_margin_distance": float(acc[at.MARGIN_DISTANCE]) if np.isfinite(acc[at.MARGIN_DISTANCE]) else nan,
-        "ruined": float(acc[at.RUINED]),
-        "refused": float(acc[at.REFUSED]),
-        "scaled": float(acc[at.SCALED]),
-        "ambiguous": float(acc[at.AMBIGUOUS]),
+        "max_drawdown_days": longest * interval / clock.DAY,
+        "time_under_water": acc[:, at.UNDER] / n,
+        "time_in_market": acc[:, at.IN_MARKET] / n,
+        "exposure": acc[:, at.EXPOSURE_SUM] / days,
+        "turnover": np.where(mean_equity > 0.0, acc[:, at.TURNOVER] / mean_equity, np.nan),
+        "trades": trades,
+        "win_rate": np.where(trades > 0.0, acc[:, at.WINS] / trades, np.nan),
+        "profit_factor": np.where(lost > 0.0, gained / lost, without_loss),
+        "avg_holding_hours": np.where(trades > 0.0, acc[:, at.HOLDING] / trades, np.nan),
+        "fees": acc[:, at.FEES],
+        "funding": acc[:, at.FUNDING],
+        "slippage": acc[:, at.SLIPPAGE],
+        "liquidations": acc[:, at.LIQUIDATIONS],
+        "liquidation_loss": acc[:, at.LIQUIDATION_LOSS],
+        "bad_debt": acc[:, at.BAD_DEBT],
+        "min_margin_distance": np.where(np.isfinite(distance), distance, np.nan),
+        "ruined": acc[:, at.RUINED],
+        "refused": acc[:, at.REFUSED],
+        "scaled": acc[:, at.SCALED],
+        "ambiguous": acc[:, at.AMBIGUOUS],
     }
-    if acc[at.FILLS] == 0.0:
-        found.update(dict.fromkeys(metrics.OF_TRADING, nan))
-    return found

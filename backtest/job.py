@@ -20,7 +20,7 @@ from backtest.given import stamps
 from backtest.kernel import layout as at
 from backtest.kernel import loop, run
 from backtest.prepare import Decisions
-from backtest.strategy import ABSURD, HOLD, Strategy, warmup_bars
+from backtest.strategy import ABSURD, HOLD, STOPS, Strategy, Value, warmup_bars
 from data import clock
 from data.errors import BadInput, did_you_mean
 
@@ -88,35 +88,42 @@ def job_of(
 ) -> Job:
     """`history`: the same market with bars before it, which features may look back to. Warm-up shrinks by them."""
     from backtest.decide import bind, compilable, compile_decide
-    from backtest.features import features_of, reserved_of
+    from backtest.features import reserved_of
 
     seen = market if history is None else history
-    view, lead = seen.features_view(), _lead(market, history)
+    lead = _lead(market, history)
+    groups = _Groups(seen.features_view(), lead, kept=len(strategies) > 1)
     columns = _Columns(len(market), len(market.symbols))
-    groups: list[tuple[frozenset[str], Strategy, dict[str, Floats]]] = []
     binding: Binding | None = None
     table: list[list[float]] = []
     numbers: list[list[float]] = []
     reserved = nothing_reserved(len(strategies))
     longest = 0
+    declared = [(place, name) for place, name in enumerate(RESERVED) if name in strategies[0].declared()]
+    of_group: dict[int, tuple[list[float], dict[int, int]]] = {}  # columns of its features, and of reserved ones
     for row, one in enumerate(strategies):
-        group, features = _features(groups, one, view, features_of, len(strategies) > 1, lead)
-        if binding is None:
-            binding = bind(one, features)
-        elif missing := [name for name in binding.features if name not in features]:
-            raise BadInput(f"{type(one).__name__}.features gives no {', '.join(missing)} for {one!r}")
-        table.append([float(columns.of(group, name, features[name])) for name in binding.features])
-        numbers.append([float(one.parameters[name]) for name in binding.parameters])
-        for name, value in reserved_of(one, features).items():
-            place = RESERVED.index(name)
-            if isinstance(value, float):
-                reserved[row, place, 0] = value
-            else:
-                reserved[row, place, 1] = columns.of(group, name, value)
+        given = one.parameters
+        group, features = groups.of(one, given)
+        if group not in of_group:
+            binding = binding or bind(one, features)
+            if missing := [name for name in binding.features if name not in features]:
+                raise BadInput(f"{type(one).__name__}.features gives no {', '.join(missing)} for {one!r}")
+            used = [float(columns.of(group, name, features[name])) for name in binding.features]
+            arrays = {name: value for name, value in reserved_of(one, features).items() if not isinstance(value, float)}
+            of_group[group] = used, {RESERVED.index(n): columns.of(group, n, value) for n, value in arrays.items()}
+            if "delay" in arrays:
+                longest = max(longest, _whole_delay(one, float(np.nanmax(np.append(arrays["delay"], 0.0)))))
+        assert binding is not None
+        used, columns_reserved = of_group[group]
+        table.append(used)
+        numbers.append([float(given[name]) for name in binding.parameters])
+        for place, column in columns_reserved.items():
+            reserved[row, place, 1] = column
+        for place, name in declared:
+            value = float(given[name])
+            reserved[row, place, 0] = np.nan if value == 0.0 and name in STOPS else value
             if name == "delay":
-                longest = max(longest, int(np.nanmax(np.append(value, 0.0))))
-                if longest > LONGEST_DELAY:
-                    raise BadInput(f"{type(one).__name__}: a delay of {longest:,} bars, more than {LONGEST_DELAY:,}")
+                longest = max(longest, _whole_delay(one, value))
     assert binding is not None
     source = compilable(binding)
     trails = any(reserved[:, at.R_TRAIL, 0] == reserved[:, at.R_TRAIL, 0]) or bool(
@@ -154,25 +161,43 @@ def _lead(market: Market, history: Market | None) -> int:
     return lead
 
 
-def _features(
-    groups: list[tuple[frozenset[str], Strategy, dict[str, Floats]]],
-    one: Strategy,
-    view: Market,
-    ask: Any,
-    kept: bool,
-    lead: int = 0,
-) -> tuple[int, dict[str, Floats]]:
-    """Features of a strategy: those of an earlier one that agrees in the parameters they were made from."""
-    for number, (used, other, made) in enumerate(groups):
-        if all(one.parameters[name] == other.parameters[name] for name in used):
-            return number, made
-    arrays, used = ask(one, view)
-    if lead:
-        arrays = {name: values[lead:] for name, values in arrays.items()}
-    if kept:  # the next set may be asked before these are read, and the user may fill one array again and again
-        arrays = {name: values.copy() for name, values in arrays.items()}
-    groups.append((used, one, arrays))
-    return len(groups) - 1, arrays
+def _whole_delay(one: Strategy, bars: float) -> int:
+    if bars > LONGEST_DELAY:
+        raise BadInput(f"{type(one).__name__}: a delay of {int(bars):,} bars, more than {LONGEST_DELAY:,}")
+    return int(bars)
+
+
+class _Groups:
+    """Features, asked for once for each set of the parameters that they are made from."""
+
+    def __init__(self, view: Market, lead: int, *, kept: bool) -> None:
+        self.view, self.lead, self.kept = view, lead, kept
+        self.made: list[dict[str, Floats]] = []
+        self.known: dict[tuple[str, ...], dict[tuple[Value, ...], int]] = {}  # names, values -> number
+
+    def of(self, one: Strategy, given: dict[str, Value]) -> tuple[int, dict[str, Floats]]:
+        """Number and features of a strategy: those of an earlier one that agrees in what they were made from."""
+        for names, numbers in self.known.items():
+            number = numbers.get(tuple([given[name] for name in names]))
+            if number is not None:
+                return number, self.made[number]
+        return self._asked(one, given)
+
+    def _asked(self, one: Strategy, given: dict[str, Value]) -> tuple[int, dict[str, Floats]]:
+        from backtest.features import features_of
+
+        arrays, used = features_of(one, self.view)
+        if self.lead:
+            arrays = {name: values[self.lead :] for name, values in arrays.items()}
+        if (
+            self.kept
+        ):  # the next set may be asked before these are read, and the user may fill one array again and again
+            arrays = {name: values.copy() for name, values in arrays.items()}
+        names = tuple(sorted(used))
+        number = len(self.made)
+        self.made.append(arrays)
+        self.known.setdefault(names, {})[tuple([given[name] for name in names])] = number
+        return number, arrays
 
 
 def _loop(binding: Binding, source: Any, compile_decide: Any, *, several: bool, trails: bool, jit: bool) -> loop.Loop:

@@ -211,7 +211,10 @@ class Strategy(metaclass=_Declaring):
 
     @property
     def parameters(self) -> dict[str, Value]:
-        return {name: getattr(self, name) for name in self._declared}
+        values = self._values
+        if self._reads is None and values.keys() == self._declared.keys():
+            return dict(values)
+        return {name: getattr(self, name) for name in self._declared}  # tracked, or of a class that was reloaded
 
     def replace(self, **changes: Any) -> Self:
         """The same strategy with other values."""
