@@ -60,7 +60,7 @@ def test_a_while_with_every_kind(venues: Venues, db: Path, capsys: pytest.Captur
     command = (
         f"record --db {db} --gateway {venues.url} --venue bybit,hyperliquid --what liquidations,mark,open-interest"
     )
-    words = [*command.split(), "--for", "4s", "--every", "1s", "--status-every", "1s", "--merge-every", "1s", "--json"]
+    words = [*command.split(), "--for", "3s", "--every", "1s", "--status-every", "1s", "--merge-every", "1s", "--json"]
     assert main(words) == 0
     out, err = capsys.readouterr()
     assert "note: bybit: every liquidation, pushed twice a second" in err
@@ -77,7 +77,7 @@ def test_a_while_with_every_kind(venues: Venues, db: Path, capsys: pytest.Captur
 
 
 def test_a_line_of_news_for_people(venues: Venues, db: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = f"record --db {db} --gateway {venues.url} --venue okx --for 2s --status-every 1s"
+    words = f"record --db {db} --gateway {venues.url} --venue okx --for 1s --status-every 1s"
     assert main(words.split()) == 0
     out = capsys.readouterr().out
     assert "recording into" in out
@@ -134,7 +134,7 @@ def test_the_commands_of_the_page_run(venues: Venues, db: Path, capsys: pytest.C
     commands = [shlex.split(line) for block in blocks for line in block.splitlines()]
     assert [c[:2] for c in commands] == [["unwind", "record"]] * 2
     first, second = commands
-    assert main([*first[1:], "--db", str(db), "--gateway", venues.url, "--for", "3s", "--every", "1s"]) == 0
+    assert main([*first[1:], "--db", str(db), "--gateway", venues.url, "--for", "2s", "--every", "1s"]) == 0
     assert main([*second[1:], "--db", str(db)]) == 0
     assert Store(db).table("open_interest").shape[0] > 0
 

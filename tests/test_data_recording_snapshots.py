@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from venue_streams import wire
 from venue_streams.live import Live, gaps, quick_plan
 from venue_streams.server import Venues
 
-from data.recording.snapshots import _until_next
+from data.recording.snapshots import _can_be, _until_next
 from data.sources.stream_events import Contract
-from data.sources.stream_snapshots import bands, number
+from data.sources.stream_snapshots import _us, bands, number
 from data.store import Store
 
 NAMES = ("binance", "bybit", "okx", "hyperliquid")
@@ -128,6 +131,42 @@ def test_a_venue_that_fails_leaves_a_gap(tmp_path: Path) -> None:
     assert gap["until"] - gap["ts"] > 600
 
 
+def test_a_contract_that_the_venue_refuses_alone(tmp_path: Path) -> None:
+    """One that was delisted a moment ago costs the others nothing; if all are refused, that is a failure."""
+    with Venues() as venues:
+        plan = quick_plan(tmp_path / "r.duckdb", venues, ("binance",), what=("open-interest",), every_s=0.3)
+        venues.refused_contracts = {"ETHUSDT"}
+        with Live(plan) as live:
+            count = live.status.of("binance")
+            venues.wait_for(lambda: count.snapshots >= 2)
+            assert count.failures == 0
+            venues.refused_contracts = {"ETHUSDT", "BTCUSDT"}
+            venues.wait_for(lambda: count.failures >= 1)
+            assert "Invalid symbol" in count.failing["open_interest"]
+            assert "no open interest (binance refuses" in str(live.status)
+            venues.refused_contracts = set()
+            since = count.snapshots
+            venues.wait_for(lambda: count.snapshots > since)
+            assert str(live.status).split("  ")[1].startswith(f"binance {count.snapshots} snapshots | ")
+    symbols = Store(plan.store, read_only=True).query("SELECT DISTINCT symbol FROM open_interest ORDER BY 1")
+    assert [r["symbol"] for r in symbols.to_pylist()] == ["BTC/USDT:USDT", "ETH/USDT:USDT"]
+
+
+def test_a_contract_listed_meanwhile_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Venues() as venues:
+        plan = quick_plan(tmp_path / "n.duckdb", venues, ("binance",), what=("open-interest",), every_s=0.3)
+        with Live(replace(plan, pace=replace(plan.pace, relist_s=0.2))) as live:
+            count = live.status.of("binance")
+            venues.wait_for(lambda: count.snapshots >= 1)
+            venues.snapshots["binance", "NEW"] = wire.Snapshot()
+            monkeypatch.setattr(wire, "COINS", ("BTC", "ETH", "NEW"))
+            asked = venues.requests["fapi.binance.com/fapi/v1/openInterest"]
+            venues.wait_for(lambda: venues.requests["fapi.binance.com/fapi/v1/openInterest"] > asked + 6)
+            monkeypatch.undo()
+    found = Store(plan.store, read_only=True).query("SELECT symbol FROM open_interest WHERE symbol LIKE 'NEW/%'")
+    assert found.num_rows >= 1
+
+
 # ---- bands by hand ---------------------------------------------------------------------------------------------------
 
 LINEAR, INVERSE = Contract("A", 0.1, False), Contract("B", 100.0, True)
@@ -152,6 +191,19 @@ def test_inverse_bands_are_contracts_and_dollars() -> None:
 
 def test_an_empty_side_has_no_mid() -> None:
     assert bands(LINEAR, 0, [], ASKS, 3) == []
+
+
+def test_a_row_that_cannot_be_is_left_out() -> None:
+    """Not even a number beyond all bounds may end the recorder."""
+    nan = bands(LINEAR, 0, [(99.9, math.nan), *BIDS[1:]], ASKS, 4)
+    assert not all(_can_be(b) for b in nan)
+    assert all(_can_be(b) for b in bands(LINEAR, 0, BIDS, ASKS, 4))
+
+
+def test_a_stamp_of_another_unit_is_no_stamp() -> None:
+    now_us = 1_780_000_000_000_000
+    assert _us("1780000000123", now_us) == 1_780_000_000_123_000
+    assert [_us(x, now_us) for x in (1_780_000_000, 1_780_000_000_123_000, None, "", "0")] == [now_us] * 5
 
 
 def test_what_is_no_number_is_nothing() -> None:

@@ -181,6 +181,34 @@ def test_a_full_disk_leaves_whole_lines(tmp_path: Path, monkeypatch: pytest.Monk
     assert everything(tmp_path / "s") == [rec(1), rec(2)]
 
 
+def test_a_disk_that_is_full_for_the_rest_is_told_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Syncing, noting what was heard, and taking the lock: one line for the user, never a bare OSError."""
+    spool = Spool(tmp_path / "s")
+    spool.append(rec(1))
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as m:
+        m.setattr(os, "fsync", full)
+        with pytest.raises(StoreNotWritable, match="No space left on device; free space"):
+            spool.flush()
+        with pytest.raises(StoreNotWritable, match="No space left on device; free space"):
+            spool.remember({"okx/depth": 3})
+    spool.close()
+    assert everything(tmp_path / "s") == [rec(1)]
+    (tmp_path / "t" / "lock").mkdir(parents=True)
+    with pytest.raises(StoreNotWritable, match="Is a directory"):
+        Spool(tmp_path / "t")
+
+
+def test_half_a_character_costs_nobody_anything(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "s")
+    spool.append({"text": "\ud83d"})
+    spool.close()
+    assert everything(tmp_path / "s") == [{"text": "?"}]
+
+
 def test_what_was_heard_is_remembered_whole(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s")
     assert spool.heard() == {}

@@ -209,3 +209,12 @@ def broken() -> list[Any]:
 def test_a_message_that_says_nothing_is_refused(name: str, message: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r".+"):
         said(name, message)
+
+
+@pytest.mark.parametrize(
+    "change", [{"T": 1_780_000_000_000_000}, {"T": 4_000_000_000_000}, {"ap": "1e200", "z": "1e200"}]
+)
+def test_what_the_store_would_refuse_is_not_read(change: dict[str, Any]) -> None:
+    """One row that the store refuses would take the whole segment, with all other venues' events, with it."""
+    with pytest.raises(ValueError, match=r"is no time in milliseconds|cannot be"):
+        said("binance", {**BINANCE, "o": BINANCE["o"] | change})

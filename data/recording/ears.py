@@ -21,13 +21,18 @@ class Ear:
     def __init__(self, recorder: Recorder, venue: Venue, watch: Watch) -> None:
         self.recorder, self.venue, self.facts, self.watch = recorder, venue, venue.facts, watch
         self.count = recorder.status.of(venue.facts.name)
+        self.count.listens = True
 
     def up(self, now: int) -> None:
         self.count.up = True
-        self.watch.symbols = tuple(sorted(c.symbol for c in self.venue.contracts.values()))
-        gap = self.watch.confirmed(now)
-        self.recorder.spool.append(self.recorder.feeds())
-        self.recorder.gap(self.watch, gap, now)
+        self.listed()
+        self.recorder.gap(self.watch, self.watch.confirmed(now), now)
+
+    def listed(self) -> None:
+        symbols = tuple(sorted(c.symbol for c in self.venue.contracts.values()))
+        if symbols != self.watch.symbols:
+            self.watch.symbols = symbols
+            self.recorder.spool.append(self.recorder.feeds())
 
     def alive(self, now: int) -> None:
         self.watch.alive(now)
@@ -37,19 +42,21 @@ class Ear:
         self.watch.lost(reason)
 
     def events(self, now: int, payload: str, events: Sequence[Forced]) -> None:
-        at_us = now // clock.US
+        newest = max(e.ts_us for e in events)
+        at_us = max(now // clock.US, newest)  # the venue's clock may be ahead of ours; rows and message share one time
         told = self.facts.liquidations
         assert told is not None
         new = [e for e in events if self.recorder.seen.new((self.facts.venue, e.key))]
-        self.count.arrived(len(new), len(events) - len(new), max(e.ts_us for e in events), at_us)
+        self.count.arrived(len(new), len(events) - len(new), newest, now // clock.US)
         if new:
             rows = [forced_row(e, told.feed.value, at_us) for e in new]
             raw = ("liquidations", payload) if self.recorder.plan.keep != "none" else None
             self.recorder.spool.append(rows_record(self.facts.venue, at_us, "liquidations", rows, raw))
 
-    def damaged(self, now: int, payload: str, reason: str) -> None:
+    def damaged(self, now: int, payload: str, reason: str, contract: str = "") -> None:
         self.count.damaged += 1
-        self.recorder.gap(self.watch, self.watch.missed(now, f"a message could not be read: {reason}"), now, payload)
+        gap = self.watch.missed(now, f"a message could not be read: {reason}")
+        self.recorder.gap(self.watch, gap, now, payload, (contract,) if contract else ())
 
 
 class Poll:
@@ -61,6 +68,7 @@ class Poll:
 
     def taken(self, now: int, rows: list[Row], said: str) -> None:
         self.count.snapshots += 1
+        self.count.failing.pop(self.watch.table, None)
         symbols = tuple(sorted({row[0] for row in rows}))
         gap = self.watch.confirmed(now)
         if symbols != self.watch.symbols:
@@ -73,5 +81,5 @@ class Poll:
 
     def failed(self, reason: str) -> None:
         self.count.failures += 1
-        self.count.reason = reason
+        self.count.failing[self.watch.table] = reason
         self.watch.lost(reason)

@@ -38,10 +38,9 @@ class Plan:
                 raise BadInput(f"--what {word!r} is nothing to record; {did_you_mean(word, WHAT)}")
         if self.keep not in KEEP:
             raise BadInput(f"--raw {self.keep!r}: write {', '.join(KEEP)}")
-        for name, value in (("flush", self.flush_s), ("merge", self.merge_s), ("every", self.every_s)):
-            if value <= 0:
+        for name in ("flush", "merge", "every", "status"):
+            if (value := getattr(self, f"{name}_s")) <= 0:
                 raise BadInput(f"{name} is {value:g} s: it must be more than nothing")
-
         if not any(set(self.what) - set(f.lacks) for f in self.facts):
             raise BadInput("; ".join(self.remarks))
 

@@ -84,7 +84,8 @@ class Recorder:
             for table in (WHAT[w] for w in self.plan.what if w != "liquidations"):
                 tolerated = int(1.5 * self.plan.every_s * clock.SECOND)
                 poll = Poll(self, venue, self._watch(known, venue, table, 0, tolerated))
-                jobs.append(take(venue, table, self.plan.every_s, poll.taken, poll.failed))
+                relist_s = self.plan.pace.relist_s
+                jobs.append(take(venue, table, self.plan.every_s, poll.taken, poll.failed, relist_s))
         tasks: list[asyncio.Future[Any]] = [asyncio.ensure_future(j) for j in jobs]
         ending = asyncio.ensure_future(self._ending.wait())
         try:
@@ -111,13 +112,18 @@ class Recorder:
         """What the feeds are, for the head of a segment."""
         return {"feeds": {w.key: w.plain for w in self.watches}}
 
-    def gap(self, watch: Watch, gap: Gap | None, now: int, payload: str = "") -> None:
-        """A row for a gap, and the message that was the cause, if one was."""
+    def gap(self, watch: Watch, gap: Gap | None, now: int, payload: str = "", symbols: tuple[str, ...] = ()) -> None:
+        """A row for a gap, and the message that was the cause, if one was; of `symbols` where these alone lack it."""
         if gap is not None:
             self.status.gaps += 1
-            rows: list[Row] = gap_rows(watch.table, watch.asked or (ANY,), gap.since, gap.until, gap.reason)
+            rows: list[Row] = gap_rows(watch.table, symbols or self._whose(watch), gap.since, gap.until, gap.reason)
             raw = ("damaged", payload) if payload and self.plan.keep != "none" else None
             self.spool.append(rows_record(watch.venue, now // clock.US, "gaps", rows, raw))
+
+    def _whose(self, watch: Watch) -> tuple[str, ...]:
+        """Every symbol in a word, unless another feed of the venue may have heard some of them."""
+        alone = sum((w.venue, w.table) == (watch.venue, watch.table) for w in self.watches) == 1
+        return watch.asked or ((ANY,) if alone else watch.symbols)
 
     # ---- at an even pace -----------------------------------------------------------------------------------------
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from data import clock
-from data.errors import SourceError
+from data.errors import NotFound, SourceError
 from data.recording.records import Row, columns
 from data.sources.stream_snapshots import Band, Interest, Mark, snapshot
 
@@ -40,24 +41,32 @@ Taken = Callable[[int, list[Row], str], None]  # time of receipt, rows, what the
 Failed = Callable[[str], None]
 
 
-async def take(venue: Venue, table: str, every_s: float, taken: Taken, failed: Failed) -> None:
+async def take(
+    venue: Venue, table: str, every_s: float, taken: Taken, failed: Failed, relist_s: float = 3600.0
+) -> None:
     """Snapshots of one table of one venue, until cancelled."""
     failures = 0
     while True:
         pause = min(every_s * 2**failures, max(LONGEST_PAUSE_S, every_s)) if failures else every_s
         await asyncio.sleep(_until_next(time.time(), pause))
         try:
-            await venue.load()
+            await venue.keep_listed(relist_s)
             rows, said = await snapshot(venue, table, time.time_ns() // clock.US)
-        except SourceError as problem:
+        except NotFound:
+            raise
+        except Exception as problem:  # noqa: BLE001 - one venue's oddities must not end the others'
             failures = min(failures + 1, 10)
-            failed(str(problem))
+            failed(str(problem) if isinstance(problem, SourceError) else repr(problem))
             continue
         failures = 0
         now = time.time_ns()
         make, interval_s = _ROWS[table], max(1, round(every_s))
         text = "" if said is None else json.dumps(said, separators=(",", ":"))
-        taken(now, [make(r, interval_s, now // clock.US) for r in rows], text)
+        taken(now, [make(r, interval_s, now // clock.US) for r in rows if _can_be(r)], text)
+
+
+def _can_be(row: Any) -> bool:
+    return all(math.isfinite(x) for x in row if isinstance(x, float))
 
 
 def _until_next(now: float, every_s: float) -> float:

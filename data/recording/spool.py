@@ -40,7 +40,7 @@ def spool_of(store: Path) -> Path:
 
 
 def line_of(record: Record) -> bytes:
-    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    body = json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode(errors="replace")
     return b"%08x %s\n" % (zlib.crc32(body), body)
 
 
@@ -92,10 +92,13 @@ class Spool:
         except OSError as problem:
             raise StoreNotWritable(f"{folder} cannot be made: {problem.strerror}") from None
         self._lock = FileLock(folder / "lock")
-        if not self._lock.take():
+        with self._told():
+            taken = self._lock.take()
+        if not taken:
             raise StoreLocked(f"another `unwind record` writes to {folder}; stop it first, or record into another --db")
-        for left in folder.glob(f"*{OPEN}"):
-            _close(left)
+        with self._told():
+            for left in folder.glob(f"*{OPEN}"):
+                _close(left)
         self._file: IO[bytes] | None = None
         self._path: Path | None = None
         self._size = 0
@@ -116,7 +119,8 @@ class Spool:
         """All that was appended is in the file; with `sync` on the disk."""
         self._write()
         if self._file is not None and sync:
-            os.fsync(self._file.fileno())
+            with self._told():
+                os.fsync(self._file.fileno())
 
     def rotate(self) -> Path | None:
         """Close the open segment, if it holds anything; the merger may then have it."""
@@ -143,11 +147,22 @@ class Spool:
         except OSError as problem:
             self._buffer, self._buffered = [lines], len(lines)
             self._undo()
-            raise StoreNotWritable(
-                f"{self.folder} cannot be written: {problem.strerror}; free space, and start `unwind record` again"
-            ) from None
+            raise self._not_writable(problem) from None
         self._size += len(lines)
         self.written += len(lines)
+
+    def _not_writable(self, problem: OSError) -> StoreNotWritable:
+        return StoreNotWritable(
+            f"{self.folder} cannot be written: {problem.strerror}; free space, and start `unwind record` again"
+        )
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """What the system refuses, as ours."""
+        try:
+            yield
+        except OSError as problem:
+            raise self._not_writable(problem) from None
 
     def _undo(self) -> None:
         """No part of what could not be written whole."""
@@ -193,11 +208,12 @@ class Spool:
 
     def remember(self, heard: Mapping[str, int]) -> None:
         fresh = self.folder / "heard.json.new"
-        with fresh.open("w", encoding="utf-8") as f:
-            json.dump(dict(heard), f)
-            f.flush()
-            os.fsync(f.fileno())
-        fresh.replace(self.folder / "heard.json")
+        with self._told():
+            with fresh.open("w", encoding="utf-8") as f:
+                json.dump(dict(heard), f)
+                f.flush()
+                os.fsync(f.fileno())
+            fresh.replace(self.folder / "heard.json")
 
 
 def _write_all(file: IO[bytes], data: bytes) -> None:

@@ -23,8 +23,10 @@ class Count:
     losses: int = 0
     snapshots: int = 0
     failures: int = 0
+    listens: bool = False  # to a stream; else there are snapshots alone
     up: bool = False
-    reason: str = ""
+    reason: str = ""  # why the stream is down
+    failing: dict[str, str] = field(default_factory=dict)  # snapshots that failed the last time, and why
     lag_s: float | None = None  # of the latest message: our clock at receipt less the venue's stamp
     worst_lag_s: float = 0.0
     _recent: deque[tuple[float, int]] = field(default_factory=deque)
@@ -52,7 +54,7 @@ class Count:
 
     def plain(self) -> dict[str, Any]:
         return {
-            "up": self.up,
+            "up": self.up if self.listens else self.snapshots > 0 and not self.failing,
             "events": self.events,
             "events_a_minute": self.a_minute(),
             "repeated": self.repeated,
@@ -60,6 +62,7 @@ class Count:
             "losses": self.losses,
             "snapshots": self.snapshots,
             "failures": self.failures,
+            "failing": self.failing,
             "lag_s": self.lag_s,
             "worst_lag_s": self.worst_lag_s,
             "reason": self.reason if not self.up else "",
@@ -107,16 +110,25 @@ class Status:
     def __str__(self) -> str:
         parts = [f"{name} {_venue(count)}" for name, count in self.venues.items()]
         tail = f"{self.merged_rows:,} rows in the store"
-        tail += f", {self.gaps:,} gap{'' if self.gaps == 1 else 's'}" if self.gaps else ""
-        tail += f", {self.waiting:,} segments wait for it" if self.waiting else ""
-        tail += f", {len(self.refused)} segments refused" if self.refused else ""
+        tail += f", {counted(self.gaps, 'gap')}" if self.gaps else ""
+        tail += f", {counted(self.waiting, 'segment')} waiting for it" if self.waiting else ""
+        tail += f", {counted(len(self.refused), 'segment')} refused" if self.refused else ""
         return f"{clock.iso(time.time_ns())[11:19]}  {' | '.join([*parts, tail])}"
 
 
 def _venue(count: Count) -> str:
-    if not count.up and count.events == 0 and count.snapshots and not count.reason:
-        return f"{count.snapshots:,} snapshots"
+    failing = "".join(f", no {table.replace('_', ' ')} ({why})" for table, why in count.failing.items())
+    return _stream(count) + failing
+
+
+def _stream(count: Count) -> str:
+    if not count.listens and (count.snapshots or count.failing):
+        return counted(count.snapshots, "snapshot")
     if not count.up:
         return f"down ({count.reason})" if count.reason else "connecting"
     lag = "" if count.lag_s is None else f", lag {count.lag_s:.1f} s"
     return f"{count.a_minute():,}/min{lag}"
+
+
+def counted(n: int, what: str) -> str:
+    return f"{n:,} {what}{'' if n == 1 else 's'}"

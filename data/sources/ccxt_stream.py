@@ -20,6 +20,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import re
 import time
 from collections.abc import Awaitable, Mapping, Sequence
@@ -51,8 +52,8 @@ class StreamFeed(Protocol):
     venue: Venue
     unconfirmed: int
 
-    def took(self, now: int, text: str, message: Any) -> bool:
-        """Handle a message; False leaves it to ccxt."""
+    def took(self, line: str, now: int, text: str, message: Any) -> bool:
+        """Handle a message of a connection; False leaves it to ccxt."""
 
     def damaged(self, now: int, text: str, reason: str) -> None:
         """A message that cannot be read."""
@@ -81,15 +82,15 @@ class _Ears:
         text = data.decode("utf-8", "replace") if isinstance(data, bytes) else data
         try:
             message = json.loads(text) if text[:1] in "{[" and text else text
-            if not self.feed.took(now, text, message):
+            if not self.feed.took(client.url, now, text, message):
                 self.handle_message(client, message)  # type: ignore[attr-defined]
         except FAILURES as problem:
             client.on_error(problem)
         except Exception as problem:  # noqa: BLE001 - whatever a venue sends, the reading goes on
             self.feed.damaged(now, text, f"{type(problem).__name__}: {error_text(problem)}")
 
-    def topics(self) -> list[str]:
-        """What to subscribe to: liquidations, and a pulse."""
+    def lines(self) -> list[list[str]]:
+        """What each connection subscribes to: liquidations, and a pulse."""
         told, wanted = self.feed.facts.liquidations, self.feed.venue.symbols
         if told is None:
             return []
@@ -97,7 +98,7 @@ class _Ears:
             chosen = [told.whole_market]
         else:
             chosen = [told.topic.format(id=self.spelled(i)) for i in self.feed.venue.contracts]
-        return [*chosen, self.feed.facts.pulse]
+        return self.feed.facts.lines(chosen)
 
     def spelled(self, market_id: str) -> str:
         return market_id
@@ -140,7 +141,7 @@ class _Binance(_Ears):
 
     def requests(self) -> list[tuple[str, list[str], Any]]:
         kind = self.feed.facts.market
-        topics = self.topics()
+        (topics,) = self.lines()
         category = self.get_future_ws_category("forceOrder")  # type: ignore[attr-defined]
         stream = self.stream(kind, "unwind", 1)  # type: ignore[attr-defined]
         url = f"{self.get_ws_url(kind, category)}/{stream}"  # type: ignore[attr-defined]
@@ -162,9 +163,11 @@ class _Bybit(_Ears):
         public = self.urls["api"]["ws"]["public"][self.feed.facts.market]  # type: ignore[attr-defined]
         url = self.implode_hostname(public)  # type: ignore[attr-defined]
         out = []
-        for some in _chunks(self.topics(), self.feed.facts.topics_a_request):
-            number = str(self.request_id())  # type: ignore[attr-defined]
-            out.append((url, some, {"op": "subscribe", "req_id": number, "args": some}))
+        for line, topics in enumerate(self.lines()):
+            own = f"{url}#{line}" if line else url  # ccxt keeps one connection an address; a fragment is never sent
+            for some in _chunks(topics, self.feed.facts.topics_a_request):
+                number = str(self.request_id())  # type: ignore[attr-defined]
+                out.append((own, some, {"op": "subscribe", "req_id": number, "args": some}))
         return out
 
     def acknowledged(self, message: Any) -> bool:
@@ -177,7 +180,7 @@ class _Bybit(_Ears):
 class _Okx(_Ears):
     def requests(self) -> list[tuple[str, list[str], Any]]:
         url = self.get_url("liquidation-orders", "public")  # type: ignore[attr-defined]
-        some = self.topics()
+        (some,) = self.lines()
         arguments = []
         for topic in some:
             channel, _, instrument = topic.partition(":")
@@ -243,6 +246,7 @@ class Venue:
         exchange = _VENUES[facts.exchange]({"enableRateLimit": True, "newUpdates": True})
         exchange.options["fetchMarkets"] = {"types": _MARKETS[facts.exchange]}
         exchange.has["fetchCurrencies"] = False  # nothing of it is used, and some venues want a key for it
+        self._listed: float | None = None  # monotonic time of the last look
         if gateway:
             redirect(exchange.urls, gateway)
         self.exchange: Any = exchange
@@ -252,23 +256,47 @@ class Venue:
         """The contracts that were asked for; None is all of them."""
         return self.asked or None
 
+    @property
+    def listed_s(self) -> float:
+        """How long ago the list of contracts was asked for."""
+        return math.inf if self._listed is None else time.monotonic() - self._listed
+
     async def load(self, again: bool = False) -> None:
-        """What contracts there are; raises Unreachable when the venue does not answer."""
+        """What contracts there are; raises SourceError when the venue does not answer as it should.
+
+        A contract that was asked for must be there at first; one that is delisted later only leaves the list.
+        """
+        if again or self._listed is None:
+            self._listed = time.monotonic()
         try:
             markets = await self.exchange.load_markets(again)
+            found = {m["id"]: m for m in markets.values() if self._recorded(m)}
         except FAILURES as problem:
             raise as_ours(self.facts.name, problem) from None
-        found = {m["id"]: m for m in markets.values() if self._recorded(m)}
-        unknown = set(self.asked) - {m["symbol"] for m in found.values()}
-        if unknown:
-            name = min(unknown)
-            raise NotFound(
-                f"{self.facts.name} has no {name}; {did_you_mean(name, [m['symbol'] for m in found.values()])}"
-            )
+        except (KeyError, TypeError, AttributeError, IndexError, ValueError) as problem:
+            raise SourceError(f"{self.facts.name} lists its contracts in another form: {problem!r}") from None
+        if not self.contracts:
+            self._insist_on_asked([m["symbol"] for m in found.values()])
         chosen = {i: m for i, m in found.items() if not self.asked or m["symbol"] in self.asked}
+        if not chosen:
+            raise SourceError(f"{self.facts.name} lists none of the contracts that are recorded")
         self.contracts = {
             i: Contract(m["symbol"], float(m["contractSize"] or 1.0), bool(m["inverse"])) for i, m in chosen.items()
         }
+
+    def _insist_on_asked(self, listed: Sequence[str]) -> None:
+        unknown = set(self.asked) - set(listed)
+        if unknown and listed:
+            name = min(unknown)
+            raise NotFound(f"{self.facts.name} has no {name}; {did_you_mean(name, listed)}")
+
+    async def keep_listed(self, every_s: float) -> None:
+        """The list of contracts, looked at again when it is older than this; a look that fails leaves it as it was."""
+        if not self.contracts:
+            await self.load()
+        elif self.listed_s > every_s:
+            with contextlib.suppress(SourceError):
+                await self.load(again=True)
 
     def _recorded(self, market: Mapping[str, Any]) -> bool:
         if not market["contract"] or market["option"] or market["active"] is False:

@@ -22,7 +22,7 @@ from data.schema import PriceKind
 from data.sources.stream_facts import LONG, SHORT, LiquidationFacts
 
 US_IN_MS = 1_000
-_EARLIEST_MS, _LATEST_MS = 1_230_940_800_000, 4_102_444_800_000  # 2009 to 2100: beyond is another unit
+_EARLIEST_MS, _LATEST_MS = 1_230_940_800_000, 2_524_608_000_000  # 2009 to 2050: beyond is another unit
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,23 @@ def _numbered(events: Iterable[Forced]) -> list[Forced]:
     return out
 
 
+def is_time(ms: float) -> bool:
+    """Whether this can be a moment in milliseconds."""
+    return _EARLIEST_MS <= ms < _LATEST_MS
+
+
 def _forced(contract: Contract, ts_ms: int, position: str, price: float, price_kind: str, contracts: float) -> Forced:
     if not (math.isfinite(price) and price >= 0.0 and math.isfinite(contracts) and contracts >= 0.0):
         raise ValueError(f"price {price} and size {contracts} of {contract.symbol} cannot be")
-    if not _EARLIEST_MS <= ts_ms < _LATEST_MS:
+    if not is_time(ts_ms):
         raise ValueError(f"{ts_ms} is no time in milliseconds")
     if contract.inverse:
         quantity, notional = contracts, contracts * contract.size
     else:
         quantity = contracts * contract.size
         notional = price * quantity
+    if not math.isfinite(notional):
+        raise ValueError(f"price {price} and size {contracts} of {contract.symbol} cannot be")
     return Forced(contract.symbol, ts_ms * US_IN_MS, position, price, price_kind, quantity, notional, "")
 
 

@@ -7,12 +7,13 @@ ccxt's venue in data.sources.ccxt_stream that knows how to subscribe. Where a fa
   much before the last sign of life.
 * `pulse` is a topic that speaks every second or so on the same connection: when it falls silent the stream is dead,
   however well pings are answered.
+* `characters_a_line` is how long the names of the topics of one connection may be together; 0 is without a bound.
 * `depth_limit` is how many levels a side one request gives; bands that reach further than the levels are not stored.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from data.errors import NotFound, did_you_mean
@@ -31,6 +32,7 @@ class LiquidationFacts:
     push_s: float
     says: str  # how complete it is, in words for the user
     source: str
+    characters_a_line: int = 0
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,23 @@ class StreamFacts:
     topics_a_request: int = 200
     ping_s: float = 15.0
 
+    def lines(self, topics: Sequence[str]) -> list[list[str]]:
+        """The topics of each connection, and a pulse of its own on every one."""
+        bound = self.liquidations.characters_a_line if self.liquidations is not None else 0
+        lines: list[list[str]] = [[]]
+        for topic in topics:
+            if bound and lines[-1] and sum(map(len, (*lines[-1], topic, self.pulse))) > bound:
+                lines.append([])
+            lines[-1].append(topic)
+        return [[*line, self.pulse] for line in lines]
+
 
 @dataclass(frozen=True)
 class Pace:
     """How patient a feed is."""
 
     silence_s: float = 30.0  # without a word for this long, a connection is dead
+    asleep_s: float = 30.0  # so much between two words by the clock of the day: this machine slept meanwhile
     pause_s: float = 0.5  # before the first new try
     longest_pause_s: float = 60.0
     connect_s: float = 20.0  # until every topic is acknowledged
@@ -79,6 +92,7 @@ _BYBIT = LiquidationFacts(
     push_s=0.5,
     says="every liquidation, pushed twice a second",
     source="https://bybit-exchange.github.io/docs/v5/websocket/public/all-liquidation",
+    characters_a_line=18_000,  # .../docs/v5/ws/connect: 21,000 of `args`, and its quotes and commas may count
 )
 _OKX = LiquidationFacts(
     topic="liquidation-orders",

@@ -16,8 +16,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from data import clock
-from data.errors import SourceError
-from data.sources.stream_events import Contract
+from data.errors import SourceError, Unreachable
+from data.sources.stream_events import Contract, is_time
 
 if TYPE_CHECKING:
     from data.sources.ccxt_stream import Venue
@@ -79,7 +79,7 @@ def _rate(x: Any) -> float | None:
 def _us(ms: Any, otherwise_us: int) -> int:
     """Microseconds of a stamp in milliseconds; of now where the venue gives none."""
     value = number(ms)
-    return int(value) * _US_IN_MS if value is not None and value > 1e12 else otherwise_us
+    return int(value) * _US_IN_MS if value is not None and is_time(value) else otherwise_us
 
 
 def _us_or_none(ms: Any) -> int | None:
@@ -109,7 +109,8 @@ async def _binance_marks(venue: Venue, now_us: int) -> Answer:
 async def _binance_interest(venue: Venue, now_us: int) -> Answer:
     x = venue.exchange
     ask = x.dapiPublicGetOpenInterest if venue.facts.market == "inverse" else x.fapiPublicGetOpenInterest
-    said = await _each(venue.contracts, lambda market_id: ask({"symbol": market_id}))
+    found = await _each(venue, venue.contracts, lambda market_id: ask({"symbol": market_id}))
+    said = list(found.values())
     rows = []
     for e, contract in _ours(venue, said, "symbol"):
         if (contracts := _positive(e.get("openInterest"))) is not None:
@@ -246,10 +247,10 @@ async def _hyperliquid_interest(venue: Venue, now_us: int) -> Answer:
 async def _depth(venue: Venue, now_us: int) -> Answer:
     chosen = depth_contracts(venue)
     limit = venue.facts.depth_limit
-    books = await _each(chosen, lambda symbol: venue.exchange.fetch_order_book(symbol, limit))
+    books = await _each(venue, chosen, lambda symbol: venue.exchange.fetch_order_book(symbol, limit))
     contracts = {c.symbol: c for c in venue.contracts.values()}
     rows: list[Band] = []
-    for symbol, book in zip(chosen, books, strict=True):
+    for symbol, book in books.items():
         rows += bands(contracts[symbol], _us(book.get("timestamp"), now_us), book["bids"], book["asks"], limit)
     return rows, None
 
@@ -292,15 +293,35 @@ def _ours(venue: Venue, said: Iterable[Mapping[str, Any]], name: str) -> list[tu
     return [(e, c) for e in said if (c := venue.contracts.get(str(e.get(name)))) is not None]
 
 
-async def _each(names: Iterable[str], ask: Callable[[str], Awaitable[Any]]) -> list[Any]:
-    """One request a name, a few at once; their answers in order."""
+async def _each(venue: Venue, names: Iterable[str], ask: Callable[[str], Awaitable[Any]]) -> dict[str, Any]:
+    """One request a name, a few at once; their answers in order.
+
+    A contract that the venue refuses alone, such as one delisted a moment ago, is left out; no answer at all, or a
+    refusal of every one, is a failure.
+    """
     gate = asyncio.Semaphore(_AT_ONCE)
+    refusals: list[SourceError] = []
 
     async def one(name: str) -> Any:
         async with gate:
-            return await ask(name)
+            try:
+                return await venue.asked_of(ask(name))
+            except Unreachable:
+                raise
+            except SourceError as problem:
+                refusals.append(problem)
+                return None
 
-    return list(await asyncio.gather(*(one(name) for name in names)))
+    asking = {name: asyncio.ensure_future(one(name)) for name in names}
+    try:
+        await asyncio.gather(*asking.values())
+    finally:
+        for task in asking.values():
+            task.cancel()
+    found = {name: said for name, task in asking.items() if (said := task.result()) is not None}
+    if refusals and not found:
+        raise refusals[0]
+    return found
 
 
 _Reader = Callable[["Venue", int], Awaitable[Answer]]

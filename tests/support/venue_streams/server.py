@@ -31,6 +31,7 @@ class Line:
     venue: str
     socket: web.WebSocketResponse
     topics: list[str] = field(default_factory=list)
+    deaf: bool = False  # nothing is sent on this one
 
     @property
     def hears_liquidations(self) -> bool:
@@ -49,9 +50,11 @@ class Venues:
         self.requests: Counter[str] = Counter()
         self.subscriptions: list[tuple[str, list[str]]] = []
         self.headers: list[dict[str, str]] = []
-        self.refuse_subscriptions = 0  # so many are answered with the venue's error
+        self.refuse_subscriptions: dict[str, int] = {}  # so many of a venue are answered with its error
         self.refuse_handshakes = 0
         self.refuse_requests = 0  # so many REST requests get 503
+        self.refused_contracts: set[str] = set()  # REST requests for one of these get the venue's error
+        self.strange: set[str] = set()  # hosts that answer with a form of their own
         self.mute = False  # answers nothing, sends nothing: a stalled peer
         self.deaf_pulse = False  # pings are answered, but nothing is sent
         self.snapshots = {(v, c): wire.Snapshot() for v in rest.VENUES for c in wire.COINS}
@@ -121,6 +124,10 @@ class Venues:
             self.refuse_requests -= 1
             return web.Response(status=503, text="busy")
         body = await request.json() if request.can_read_body else {}
+        if host in self.strange:
+            return web.json_response(wire.STRANGE)
+        if request.query.get("symbol") in self.refused_contracts:
+            return web.json_response({"code": -1121, "msg": "Invalid symbol."}, status=400)
         answer = rest.answer(host, path, dict(request.query) | body, self.snapshots)
         return web.json_response(answer) if answer is not None else web.Response(status=404, text=f"no {host}/{path}")
 
@@ -160,8 +167,8 @@ class Venues:
             return
         names = [t if isinstance(t, str) else t["channel"] for t in topics]
         self.subscriptions.append((line.venue, names))
-        if self.refuse_subscriptions > 0:
-            self.refuse_subscriptions -= 1
+        if self.refuse_subscriptions.get(line.venue, 0) > 0:
+            self.refuse_subscriptions[line.venue] -= 1
             await line.socket.send_json(_refusal(line.venue, message))
             return
         line.topics += names
@@ -173,7 +180,7 @@ class Venues:
             await asyncio.sleep(PULSE_S)
             if not self.mute and not self.deaf_pulse:
                 for line in list(self.lines):
-                    if line.topics:
+                    if line.topics and not line.deaf:
                         await _send(line, wire.pulse(line.venue, int(time.time() * 1000)))
 
     # ---- what tests do -----------------------------------------------------------------------------------------------

@@ -209,6 +209,9 @@ def _binance_contract(coin: str) -> dict[str, Any]:
     }
 
 
+STRANGE = {"symbols": [{"symbol": "A", "baseAsset": "B", "quoteAsset": "C", "contractType": "PERPETUAL"}]}  # no margin
+
+
 def binance_coinm_info() -> dict[str, Any]:
     symbols = []
     for coin in COINS:
