@@ -217,6 +217,31 @@ def test_a_strategy_that_does_not_exist(cli: Cli) -> None:
     assert "did you mean FundingSqueeze?" in err
 
 
+@pytest.mark.parametrize("verb", ["run", "sweep", "walkforward"])
+def test_what_fails_in_ones_own_lines_is_said_with_the_line(
+    verb: str, db: Path, idea: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The idea is of one symbol, and is given two."""
+    words = [verb, idea, "--symbols", f"{sm.SYMBOL},{sm.OTHER}", "--db", str(db)]
+    if verb == "walkforward":
+        (tmp_path / "wf.toml").write_text(f"""
+            [data]
+            symbols = ["{sm.SYMBOL}", "{sm.OTHER}"]
+            [strategy]
+            name = "ideas.py"
+            [plan]
+            train = "10d"
+            test = "5d"
+        """)
+        words = [verb, str(tmp_path / "wf.toml"), "--db", str(db)]
+    assert command_line.main(words) == 2
+    err = capsys.readouterr().err
+    assert "ideas.py:" in err
+    assert "price = pd.Series(market.close)" in err
+    assert "ValueError: Data must be 1-dimensional" in err
+    assert "Traceback" not in err
+
+
 def test_symbols_that_do_not_exist_or_are_not_named(cli: Cli, idea: str) -> None:
     assert "did you mean ALFA/USDT:USDT?" in cli(idea, symbols="ALFFA/USDT:USDT")[2]
     assert "stored: ALFA/USDT:USDT, BRAVO/USDT:USDT" in cli(idea, symbols=",")[2]

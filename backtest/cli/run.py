@@ -28,21 +28,25 @@ def run(
     ] = None,
     asked: Asked = Asked(),
     rules: Rules = Rules(),
-    detail: Annotated[str, Parameter(help="Walk each bar on these finer ones, such as 1m.")] = "",
+    detail: Annotated[str, Parameter(show_default=False, help="Walk each bar on these finer ones, such as 1m.")] = "",
     intervals: Annotated[
-        bool, Parameter(negative="", help="Ranges of all headline measures, by bootstrap. Some seconds.")
+        bool,
+        Parameter(
+            negative="", show_default=False, help="Ranges of headline measures by bootstrap; takes some seconds."
+        ),
     ] = False,
     out: Annotated[Path | None, Parameter(help="Folder of the result; without it, one beside the store.")] = None,
     report: Annotated[Path | None, Parameter(help="Also a page, such as run.html, that needs no network.")] = None,
     db: Db = default_db(),
     as_json: Json = False,
 ) -> None:
-    """Run a strategy over stored bars: fills, funding, liquidations, costs, and how sure the outcome is.
+    """Run a strategy over stored bars, with every cost, and say how sure it is.
 
     Such as:
 
-        unwind run FundingSqueeze --symbols BTC/USDT:USDT --from 2024-01-01 --to 2024-06-01 --set leverage=3
-        unwind run ideas.py:Mine --symbols BTC/USDT:USDT,ETH/USDT:USDT --interval 15m --detail 1m
+        unwind run FundingSqueeze --symbols BTC/USDT:USDT --set leverage=3
+        unwind run ideas.py:Mine --symbols BTC/USDT:USDT,ETH/USDT:USDT \\
+            --from 2024-01-01 --to 2024-06-01 --interval 15m --detail 1m
 
     The result is a folder beside the store; the same run again is the same
     folder. Bars from before --from warm the features up, where there are any.
@@ -50,7 +54,7 @@ def run(
     """
     from backtest.cli import results, told
     from backtest.cli.research import finer, stand, terms_of
-    from backtest.cli.settings import assigned, strategy_class, strategy_of
+    from backtest.cli.settings import assigned, own_code, strategy_class, strategy_of
     from backtest.engine import simulate
     from backtest.trials import register_of
 
@@ -62,7 +66,9 @@ def run(
     inside = finer(asked, market, cls, detail, db) if detail else None
     for note in ground.notes:
         print(f"note: {note}", file=sys.stderr)
-    result = simulate(market, one, detail=inside, history=ground.history, **terms_of(rules, market, cls))
+    under = terms_of(rules, market, cls)
+    with own_code(cls):
+        result = simulate(market, one, detail=inside, history=ground.history, **under)
     count = register_of(market).count(market)
     folder = results.keep(result, out or results.shelf(db) / f"{cls.__name__}-{result.fingerprint_id}")
     page = results.write_page(report, market, result, cls.__name__) if report else None

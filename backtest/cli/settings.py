@@ -9,11 +9,15 @@ Values come as texts or as what they are. A name that does not exist is answered
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+import inspect
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from data.errors import BadInput, did_you_mean
+from backtest.written import quoted
+from data.errors import BadInput, UnwindError, did_you_mean
 
 if TYPE_CHECKING:
     from backtest.account import Account
@@ -47,6 +51,21 @@ def strategy_class(name: str) -> type[Strategy]:
 def strategy_of(cls: type[Strategy], values: Mapping[str, Any]) -> Strategy:
     known = cls.declared()
     return cls(**{name: typed(known[name], v) if name in known else v for name, v in values.items()})
+
+
+@contextlib.contextmanager
+def own_code(cls: type[Strategy]) -> Iterator[None]:
+    """What fails in the lines of a strategy is said with the last of them that ran; UNWIND_DEBUG=1 shows the rest."""
+    try:
+        yield
+    except UnwindError:
+        raise
+    except Exception as error:
+        file = inspect.getsourcefile(cls)
+        ran = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file and f.lineno]
+        if file is None or not ran:
+            raise
+        raise BadInput(f"{quoted(file, ran[-1])}\n{type(error).__name__}: {error}") from error
 
 
 def typed(parameter: Parameter, value: Any) -> Any:

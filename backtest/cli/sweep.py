@@ -74,8 +74,10 @@ def sweep(
 
     Such as:
 
-        unwind sweep FundingSqueeze --symbols BTC/USDT:USDT --vary entry_z=1.5,2,2.5 --vary leverage=1..5:9
-        unwind sweep ManagedTrend --symbols BTC/USDT:USDT --where "fast < slow" --method sobol --count 1000
+        unwind sweep FundingSqueeze --symbols BTC/USDT:USDT \\
+            --vary entry_z=1.5,2,2.5 --vary leverage=1..5:9
+        unwind sweep ManagedTrend --symbols BTC/USDT:USDT \\
+            --where "fast < slow" --method sobol --count 1000
 
     Without --vary: the values that the strategy declares as worth trying.
     `plateau` is the median of a set's neighbours: a set that is good while
@@ -104,7 +106,7 @@ def _found(
     from backtest.cli import axes as ax
     from backtest.cli.condition import condition
     from backtest.cli.research import stand, terms_of
-    from backtest.cli.settings import assigned, strategy_class, strategy_of
+    from backtest.cli.settings import assigned, own_code, strategy_class, strategy_of
     from backtest.sweep import METHODS, check_measure
     from backtest.sweep import sweep as swept
     from data.errors import did_you_mean
@@ -135,13 +137,14 @@ def _found(
     for note in ground.notes:
         print(f"note: {note}", file=sys.stderr)
     options: dict[str, Any] = {"folder": folder} if folder is not None else {}
-    with executor_for(working) as executor:
+    under = terms_of(rules, ground.market, cls)
+    with own_code(cls), executor_for(working) as executor:
         if executor is not None:
             options["executor"] = executor
         return swept(
             base, ground.market, varied, method=trying.method, n=trying.count, seed=trying.seed, where=where,  # type: ignore[arg-type]
             objective=objective, history=ground.history, threads=working.threads, **options,
-            **terms_of(rules, ground.market, cls),
+            **under,
         )  # fmt: skip
 
 

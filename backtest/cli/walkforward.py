@@ -42,7 +42,7 @@ def walkforward(
     Such as:
 
         unwind walkforward --example > mine.toml
-        unwind walkforward mine.toml --require "oos.sharpe_low > 0" --require "oos.liquidations == 0"
+        unwind walkforward mine.toml --require "oos.sharpe_low > 0"
 
     Finished folds are kept: the same command goes on where it was stopped,
     and does nothing twice. Exits with 3 if a requirement is not met. What it
@@ -82,7 +82,7 @@ def _clauses(read: Config, more: Sequence[str]) -> list[Clause]:
 def _walked(read: Config, working: Working, out: Path | None, db: Path) -> tuple[WalkForward, Path]:
     from backtest.cli.config import varied_of
     from backtest.cli.research import stand, terms
-    from backtest.cli.settings import strategy_class, strategy_of
+    from backtest.cli.settings import own_code, strategy_class, strategy_of
     from backtest.cli.sweep import executor_for
     from backtest.walkforward import walk_forward
 
@@ -97,8 +97,8 @@ def _walked(read: Config, working: Working, out: Path | None, db: Path) -> tuple
         terms(ground.market, cls, read.rules, read.account, {})
     with read.said_of("costs"):
         under = terms(ground.market, cls, read.rules, read.account, read.costs)
-    folder = out or _folder(read, ground.market, base, axes, under, db)
-    with executor_for(working) as executor:
+    with own_code(cls), executor_for(working) as executor:
+        folder = out or _folder(read, ground.market, base, axes, under, db)
         found = walk_forward(
             base, ground.market, read.plan, axes, method=read.method, n=read.count, seed=read.seed, folder=folder,  # type: ignore[arg-type]
             executor=executor, threads=working.threads, **under,
