@@ -10,12 +10,12 @@
 2. The question is asked of first cascades: those that begin `apart` after the end of the one before. What follows
    within is foretold by anybody. All causes count for "before"; causes are then judged each for itself.
 3. `recall`: part of the endogenous cascades that began within an alarm. `covered`: part of all time within alarms,
-   which is what recall would be by luck. `precision`: part of alarms in which an endogenous cascade began;
+   which is what recall would be by luck. `precision`: part of alarms in which a first endogenous cascade began;
    `base_precision`: the same of alarms at random times. `lead_h`: hours from the alarm to the cascade, the median.
 4. `news_recall`: part of news cascades that began within an alarm. Nothing within the market says that news is coming,
    so it should be `covered`; much more means that the detector sees crowds that news hits, or the test is broken.
 5. `p` and `news_p`: how likely so many hits are by luck (binomial, each cascade with chance `covered`).
-6. `false_a_month`: alarms in which no cascade of any cause began, a month of 30 days.
+6. `false_a_month`: alarms in which no cascade began at all (of any cause or side, first or not), a month of 30 days.
 
 Signals are only read at closes and alarms begin at them, so a cut history changes no alarm before the cut.
 """
@@ -118,7 +118,7 @@ class Tally:
     covered_days: float = 0.0
     alarms: int = 0
     true_alarms: int = 0  # with an endogenous cascade
-    idle_alarms: int = 0  # with none
+    idle_alarms: int = 0  # with no cascade at all
     chance_days: float = 0.0  # of closes from which an alarm would have been true
     endogenous: int = 0
     caught: int = 0
@@ -162,7 +162,8 @@ def score(
     wanted = truth.first_ones(clock.duration(asked.apart))
     if asked.side:
         wanted = wanted.only(wanted.long == (asked.side == "long"))
-    return {level: _tally(x, closes, wanted, _level(level), clock.duration(asked.horizon)) for level in thresholds}
+    horizon = clock.duration(asked.horizon)
+    return {level: _tally(x, closes, wanted, truth.start, _level(level), horizon) for level in thresholds}
 
 
 def alarms(values: Array, ends: Ints, threshold: float, horizon: int) -> Ints:
@@ -232,7 +233,8 @@ def plot(table: pd.DataFrame) -> Any:
 # ---- counting ----------------------------------------------------------------------------------
 
 
-def _tally(x: Array, ends: Ints, truth: Truth, threshold: float, horizon: int) -> Tally:
+def _tally(x: Array, ends: Ints, truth: Truth, every: Ints, threshold: float, horizon: int) -> Tally:
+    """`truth`: the cascades asked about. `every`: starts of all there were, without one of which an alarm is false."""
     known = np.isfinite(x)
     if not known.any():
         return Tally()
@@ -251,7 +253,7 @@ def _tally(x: Array, ends: Ints, truth: Truth, threshold: float, horizon: int) -
         covered_days=float(within.sum()) / clock.DAY,
         alarms=len(raised),
         true_alarms=len(hit),
-        idle_alarms=len(raised) - len(np.unique(own[inside])),
+        idle_alarms=int((~_any_within(every, raised, horizon)).sum()),
         chance_days=days * float(true_from.mean()),
         endogenous=int((~seen.news).sum()),
         caught=int((inside & ~seen.news).sum()),
@@ -272,7 +274,13 @@ def at_least(hits: int, tries: int, chance: float) -> float:
     """Probability of so many hits or more; NaN where there was no try."""
     if tries == 0 or not 0.0 <= chance <= 1.0:
         return NAN
-    terms = (math.comb(tries, k) * chance**k * (1.0 - chance) ** (tries - k) for k in range(hits, tries + 1))
+    if chance in (0.0, 1.0):
+        return float(hits <= tries * chance)
+    yes, no, whole = math.log(chance), math.log1p(-chance), math.lgamma(tries + 1)
+    terms = (
+        math.exp(whole - math.lgamma(k + 1) - math.lgamma(tries - k + 1) + k * yes + (tries - k) * no)
+        for k in range(hits, tries + 1)
+    )
     return min(math.fsum(terms), 1.0)
 
 

@@ -12,8 +12,9 @@ the state's own; states come and go with fixed probabilities.
    Only these *filtered* probabilities leave this module: smoothed ones, which look back from the end, know the future.
 3. States are put in the order of their deviation: 0 is the quietest. So a state means the same from fit to fit.
 
-A fit that failed leaves the one before it in force. Missing bars are left out of a fit and NaN in the result; the state
-does not move while nothing is known.
+A fit that failed leaves the one before it in force. A column of x that less than half of a fit's window knows is left
+out of that fit: funding that began later does not silence what was known before. Missing bars are left out of a fit and
+NaN in the result; the state does not move while nothing is known.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from backtest.given import is_whole
 from data.errors import BadInput
 from strategies.events.rules import bars_of
 from strategies.events.series import Series, need
-from strategies.signals.edge import Array, numbers
+from strategies.signals.edge import Array, Ints, numbers
 from strategies.signals.fits import not_installed, refits
 from strategies.signals.rolling import log_change
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from data.market import Market
 
 FEWEST = 60  # known bars for a fit
+HALF = 0.5  # of a window has to know a column of x
 DIGITS = 4  # of fitted numbers are kept: an optimiser leaves different ones behind them from run to run
 SEED = 0  # of the starting points that a fit tries
 
@@ -49,6 +51,7 @@ class RegimeFit(NamedTuple):
     constant: Array
     deviation: Array
     converged: bool
+    used: tuple[int, ...]  # columns of x
 
 
 class Regimes(NamedTuple):
@@ -79,7 +82,7 @@ def regimes(market: Market, how: Switch | None = None) -> Regimes:
     """Of one symbol: its return explained by the change of open interest and by funding, in each state anew.
 
     y is the log change of the close over a bar, x the log change of open interest over it and the last rate settled,
-    per 8 hours. What the market does not hold is left out. Best on bars of 4 hours or a day: `market.resample("1d")`.
+    per 8 hours; what is hardly known is left out. Best on bars of 4 hours or a day: `market.resample("1d")`.
     """
     how = how or Switch()
     need(market, "regimes", ("close",))
@@ -88,36 +91,45 @@ def regimes(market: Market, how: Switch | None = None) -> Regimes:
     view = market.features_view()
     one = Series(view, view.symbols[0])
     y = np.asarray(log_change(one["close"], 1))
-    columns = [c for c in (np.asarray(log_change(one.held, 1)), one["funding_8h"]) if np.isfinite(c).any()]
-    x = np.column_stack(columns) if columns else None
+    x = np.column_stack((log_change(one.held, 1), one["funding_8h"]))
     return switching(y, x, bars_of(market, how.window), bars_of(market, how.every), how.states, how.starts)
 
 
 def switching(y: Any, x: Any = None, window: int = 180, every: int = 30, states: int = 2, starts: int = 5) -> Regimes:
     """Filtered probabilities of the states of y, a series, given x, (n,) or (n, m); see the module. Lengths in bars."""
     _check_states(states)
-    left, right = numbers(y, "switching: y"), None if x is None else numbers(x, "switching: x")
-    right = right[:, None] if right is not None and right.ndim == 1 else right
-    if left.ndim != 1 or (right is not None and len(right) != len(left)):
+    left = numbers(y, "switching: y")
+    right = np.empty((len(left), 0)) if x is None else numbers(x, "switching: x")
+    right = right[:, None] if right.ndim == 1 else right
+    if left.ndim != 1 or len(right) != len(left):
         raise BadInput("switching: y is one number a bar, x one or more columns of as many")
     if window < FEWEST or every < 1:
         raise BadInput(f"switching: window={window}, every={every}: a fit needs {FEWEST} bars, and every is 1 or more")
-    known = np.asarray(np.isfinite(left if right is None else left + right.sum(axis=1)))
     out, fits = np.full((len(left), states), np.nan), list[RegimeFit]()
     last: _Fitted | None = None
     for bar, stop in refits(len(left), window, every):
-        rows = np.flatnonzero(known[bar - window + 1 : bar + 1]) + bar - window + 1
-        made = _fitted(left[rows], None if right is None else right[rows], states, starts)
+        begin = bar - window + 1
+        used = np.flatnonzero(np.isfinite(right[begin : bar + 1]).mean(axis=0) >= HALF)
+        rows = _known(left, right, used, begin, bar + 1)
+        made = _fitted(left[rows], right[rows][:, used], states, starts)
         if made is not None:
-            last = made
-            fits.append(RegimeFit(bar, len(rows), made.stay, made.constant, made.deviation, made.converged))
+            last = made._replace(used=tuple(int(j) for j in used))
+            fits.append(RegimeFit(bar, len(rows), made.stay, made.constant, made.deviation, made.converged, last.used))
         if last is None:
             continue
-        ahead = np.concatenate((rows, np.flatnonzero(known[bar + 1 : stop]) + bar + 1))
-        found = last.filtered(left[ahead], None if right is None else right[ahead])
+        ahead = _known(left, right, last.used, begin, stop)
+        if not len(ahead):
+            continue
+        found = last.filtered(left[ahead], right[ahead][:, last.used])
         speaks = ahead >= bar
         out[ahead[speaks]] = found[speaks]
     return Regimes(out, fits)
+
+
+def _known(y: Array, x: Array, used: Any, begin: int, stop: int) -> Ints:
+    """Bars of [begin, stop) with y and these columns of x."""
+    there = np.isfinite(y[begin:stop]) & np.isfinite(x[begin:stop][:, used]).all(axis=1)
+    return np.asarray(np.flatnonzero(there) + begin)
 
 
 def fit_whole(y: Any, states: int = 2, order: int = 0, switching_variance: bool = True) -> Any:
@@ -149,8 +161,9 @@ class _Fitted(NamedTuple):
     deviation: Array
     states: int
     converged: bool
+    used: tuple[int, ...] = ()
 
-    def filtered(self, y: Array, x: Array | None) -> Array:
+    def filtered(self, y: Array, x: Array) -> Array:
         made = _model(_standard(y, x, self.centre, self.scale), self.states)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -158,11 +171,11 @@ class _Fitted(NamedTuple):
         return np.asarray(found, dtype=np.float64)[:, self.order]
 
 
-def _fitted(y: Array, x: Array | None, states: int, starts: int) -> _Fitted | None:
+def _fitted(y: Array, x: Array, states: int, starts: int) -> _Fitted | None:
     """None where nothing can be fitted."""
     if len(y) < FEWEST or not y.std() > 0.0:
         return None
-    both = y[:, None] if x is None else np.column_stack((y, x))
+    both = np.column_stack((y, x))
     middle, spread = both.mean(axis=0), both.std(axis=0)
     spread = np.where(spread > 0.0, spread, 1.0)
     centre, scale = (middle[:1], middle[1:]), (spread[:1], spread[1:])
@@ -180,7 +193,7 @@ def _fitted(y: Array, x: Array | None, states: int, starts: int) -> _Fitted | No
         return None
     finally:
         np.random.set_state(state)  # noqa: NPY002
-    deviation = np.sqrt([max(params[names.index(f"sigma2[{k}]")], 0.0) for k in range(states)])
+    deviation = np.sqrt([params[names.index(f"sigma2[{k}]")] for k in range(states)])
     constant = np.array([params[names.index(f"const[{k}]")] for k in range(states)])
     if not (np.isfinite(params).all() and np.isfinite(stay).all()):
         return None
@@ -190,18 +203,19 @@ def _fitted(y: Array, x: Array | None, states: int, starts: int) -> _Fitted | No
 
 
 def _kept(params: Any, names: list[str]) -> Array:
-    """Rounded; no state is for ever, since the filter then has nowhere to begin."""
+    """Rounded; no state is for ever, since the filter then has nowhere to begin, and none stands perfectly still."""
     found = np.asarray(np.round(params, DIGITS), dtype=np.float64)
     least = 10.0**-DIGITS
-    chances = np.array([name.startswith("p[") for name in names])
-    return np.where(chances, np.clip(found, least, 1.0 - least), found)
+    chances, variances = (np.array([name.startswith(kind) for name in names]) for kind in ("p[", "sigma2"))
+    found = np.where(chances, np.clip(found, least, 1.0 - least), found)
+    return np.where(variances, np.maximum(found, least), found)
 
 
 def _standard(
-    y: Array, x: Array | None, centre: tuple[Array, Array], scale: tuple[Array, Array]
+    y: Array, x: Array, centre: tuple[Array, Array], scale: tuple[Array, Array]
 ) -> tuple[Array, Array | None]:
-    right = None if x is None else np.asarray((x - centre[1]) / scale[1])
-    return np.asarray((y - centre[0]) / scale[0]), right
+    right = np.asarray((x - centre[1]) / scale[1])
+    return np.asarray((y - centre[0]) / scale[0]), right if right.shape[1] else None
 
 
 def _model(given: tuple[Array, Array | None], states: int) -> Any:

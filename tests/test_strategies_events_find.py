@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,13 @@ from hypothesis import strategies as st
 from leverage_events import START, both_of, market_of, planted, quiet
 
 from data import clock
+from data.align import Bars
 from data.errors import BadInput
-from data.market import Market
+from data.market import Market, Points, SymbolData
 from strategies import events
 from strategies.events.finding import COLUMNS
 from strategies.events.rules import BuildUp, Unwind
+from strategies.events.series import Series
 
 HOUR = clock.HOUR
 RULE = Unwind(horizon="2h", window="2d", sigmas=3.0, move=0.02, flush=0.05, apart="6h", recovery="5d")
@@ -152,12 +155,27 @@ def test_a_build_up_worked_by_hand() -> None:
     assert first == 105
     last = next(i for i in range(first, len(held)) if held[i] < 1.02 * means[i])
     assert last == 130  # 1150, below 1.02 of a mean of 1156
-    assert (event["start"], event["confirmed"], event["end"]) == (at(first), at(first + 1), at(last + 1))
+    assert (event["start"], event["confirmed"], event["end"]) == (at(first), at(first + 3), at(last + 1))
     assert event["peak"] == at(110)
     assert event["depth"] == pytest.approx(close[109] / close[105] - 1.0)
     assert event["destroyed"] == pytest.approx(150 / 1300)
     assert event["ended"] == "unwind"
     assert event["side"] == "unknown"  # nobody knows what funding was
+
+
+@settings(max_examples=25)
+@given(seed=st.integers(0, 10_000), least=st.sampled_from(["1h", "4h", "12h"]), cut=st.integers(60, 399))
+def test_a_build_up_is_confirmed_when_it_has_lasted_and_not_before(seed: int, least: str, cut: int) -> None:
+    """Those of a history that ends are those confirmed by its end: no more and no fewer."""
+    rng = np.random.default_rng(seed)
+    held = 1000.0 * np.exp(np.cumsum(0.03 * rng.standard_normal(400)))
+    held[rng.random(400) < 0.05] = np.nan
+    market = market_of(np.full(400, 100.0), held)
+    rule = BuildUp(window="2d", crowded=1.1, relaxed=1.02, least=least)
+    found, early = events.find(market, rule), events.find(market[:cut], rule)
+    known = found[found["confirmed"] <= at(cut)].reset_index(drop=True)
+    columns = ["symbol", "start", "confirmed"]
+    pd.testing.assert_frame_equal(early[columns], known[columns])
 
 
 def test_a_build_up_that_fades_and_one_that_goes_on() -> None:
@@ -250,6 +268,38 @@ def test_the_crash_of_2025_10_10_is_in_the_catalogue(shared_dir: Path) -> None:
     assert crash["depth"] == pytest.approx(101_516.5 / 114_198.0 - 1.0, abs=1e-6)
     assert crash["destroyed"] == pytest.approx(0.495, abs=0.01)
     assert crash["destroyed"] == found["destroyed"].max()
+
+
+def without_candle(market: Market, bar: int) -> Market:
+    fields = {name: x.copy() for name, x in market._laid.fields.items()}
+    for name in ("open", "high", "low", "close"):
+        fields[name][bar] = np.nan
+    return Market("sim", replace(market._laid, fields=fields))
+
+
+def test_open_interest_that_goes_in_a_bar_without_a_candle_is_an_event_all_the_same() -> None:
+    close, held = quiet(300)
+    close[250:] *= 0.9
+    held[250] *= 1.02
+    held[251:] *= 0.8
+    found = events.find(without_candle(market_of(close, held), 251), RULE)
+    assert list(found["confirmed"]) == [at(252)]
+    assert found["destroyed"].iloc[0] == pytest.approx(0.216, abs=1e-3)
+
+
+def test_an_inverse_contract_is_so_many_dollars_whatever_its_price() -> None:
+    """Told in dollars alone, a fall by half doubles nothing; where contracts are not told, dollars make them."""
+    close = np.where(np.arange(60) < 30, 60_000.0, 30_000.0)
+    known = START + np.arange(60, dtype=np.int64) * HOUR + HOUR - 1
+    contracts = np.full(60, 1e5)
+    contracts[20:40] = np.nan
+    for told in ({"value": np.full(60, 1e7)}, {"value": np.full(60, 1e7), "quantity": contracts}):
+        one = SymbolData(
+            candles=Bars(HOUR, START + np.arange(60, dtype=np.int64) * HOUR, close, close, close, close),
+            open_interest=Points(known, known, HOUR, told), instrument={"contract_size": 100.0},
+        )  # fmt: skip
+        market = Market.build("sim", {"BTC/USD:BTC": one}, HOUR, START, START + 60 * HOUR)
+        np.testing.assert_allclose(Series(market, "BTC/USD:BTC").held, 1e5)
 
 
 def test_a_fall_that_the_bar_has_half_forgotten_is_found() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from leverage_events import START, market_of, planted
 
 from data import clock
 from data.errors import BadInput, UnwindError
+from data.market import Market
 from strategies import events
 from strategies.events.regressions import longest_known
 from strategies.events.studying import Paths, draws_of, interval
@@ -136,6 +138,17 @@ def test_what_a_study_refuses() -> None:
         events.Around(at="top")
 
 
+def test_events_of_another_market_are_refused() -> None:
+    close, held = planted(600, [(300, -0.05, 0.1), (500, -0.05, 0.1)])
+    market = market_of(close, held)
+    found = events.find(market, RULE)
+    for part, count in ((market[400:], 1), (market[:400], 1), (market[400:450], 2)):
+        with pytest.raises(BadInput, match=f"{count} of 2 events are not in this market"):
+            events.study(part, found, around=AROUND)
+    with pytest.raises(BadInput, match="2 of 2 events are not in this market"):
+        events.study(market, found.assign(symbol="ETH/USDT:USDT"), around=AROUND)
+
+
 def test_a_study_can_be_drawn() -> None:
     market = market_of(np.linspace(100, 110, 200), np.full(200, 1.0))
     made = events.study(market, listed([50, 90], ["long", "long"]), around=AROUND, placebo=events.SameHours())
@@ -248,6 +261,35 @@ def test_precedents_use_only_what_was_over_and_lie_apart() -> None:
     early = events.precedents(market[: 150 * 24], when, STATE)
     pd.testing.assert_frame_equal(early.table, made.table)
     pd.testing.assert_frame_equal(early.outcome, made.outcome)
+
+
+def with_late_funding(market: Market, first: int) -> Market:
+    """Rates that nobody told before a bar."""
+    stamps = START + np.arange(first, len(market), 8, dtype=np.int64) * HOUR
+    rows = np.zeros(len(stamps), market.settlements.dtype)
+    rows["ts"] = rows["raw_ts"] = rows["known_at"] = stamps
+    rows["bar"], rows["interval_hours"] = np.arange(first, len(market), 8), 8.0
+    rows["rate"] = 1e-4 * np.random.default_rng(1).standard_normal(len(stamps))
+    rate = np.full(len(market), np.nan)
+    rate[first:] = np.repeat(rows["rate"], 8)[: len(market) - first]
+    fields = {**market._laid.fields, "funding_8h": rate}
+    return Market("sim", replace(market._laid, fields=fields, settlements=rows, versions=rows))
+
+
+def test_a_feature_that_began_later_changes_nothing_said_before() -> None:
+    plain = market_of(*repeating(240, 3))
+    funded = with_late_funding(plain, 150 * 24)
+    early, late = START + 140 * 24 * HOUR, START + 239 * 24 * HOUR
+    for when in (early, START + 160 * 24 * HOUR):  # not there yet; there, but for too few rows of the past
+        a, b = (events.precedents(m, when, STATE) for m in (plain, funded))
+        pd.testing.assert_frame_equal(a.table, b.table)
+        assert b.left_out == ("funding",)
+    assert "funding" not in events.precedents(plain, late, STATE).table
+    soon = events.State(every="8h", ahead="1d", apart="2d", count=8, least=100)
+    assert events.precedents(funded, late, soon).left_out == ()
+    forecasts, before = events.track_record(funded, STATE).forecasts, events.track_record(plain[: 150 * 24], STATE)
+    pd.testing.assert_frame_equal(forecasts.iloc[: len(before.forecasts)], before.forecasts)
+    assert len(before.forecasts) > 50
 
 
 def test_the_track_record_knows_a_cycle_from_noise() -> None:

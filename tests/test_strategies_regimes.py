@@ -65,11 +65,12 @@ def test_the_future_changes_nothing() -> None:
 
 def test_the_filter_itself_knows_no_later_bar() -> None:
     y, _ = two_states(500, 1)
-    fit = module._fitted(y[:400], None, 2, 0)
+    none = np.empty((500, 0))
+    fit = module._fitted(y[:400], none[:400], 2, 0)
     assert fit is not None
-    whole = fit.filtered(y, None)
+    whole = fit.filtered(y, none)
     for cut in (10, 401, 499):
-        np.testing.assert_allclose(fit.filtered(y[:cut], None), whole[:cut], atol=1e-12)
+        np.testing.assert_allclose(fit.filtered(y[:cut], none[:cut]), whole[:cut], atol=1e-12)
 
 
 def test_a_regression_of_its_own_in_each_state() -> None:
@@ -111,6 +112,27 @@ def test_the_global_random_numbers_are_left_alone() -> None:
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     switching(y, window=400, every=100, starts=3)
     assert (np.random.get_state()[1] == before).all()  # noqa: NPY002
+
+
+def test_a_column_that_began_later_changes_nothing_said_before() -> None:
+    y, _ = two_states(700, 4)
+    x = np.random.default_rng(5).standard_normal((700, 2))
+    x[:500, 1] = np.nan
+    whole = switching(y, x, window=200, every=100, starts=0)
+    np.testing.assert_allclose(
+        whole.probability[:500], switching(y[:500], x[:500, :1], window=200, every=100, starts=0).probability, atol=2e-3
+    )
+    assert np.isfinite(whole.probability[200:]).all()
+    assert [fit.used for fit in whole.fits] == [(0,), (0,), (0,), (0,), (0, 1)]
+
+
+def test_a_market_that_stands_still_at_times_has_a_state_for_it() -> None:
+    y, state = two_states(600, 6)
+    y[state == 0] = 0.0
+    made = switching(y, window=300, every=100, starts=0)
+    assert np.isfinite(made.probability[300:]).all()
+    assert (made.state[300:] == state[300:]).mean() > 0.9
+    assert all(fit.deviation[0] > 0.0 for fit in made.fits)
 
 
 def test_of_a_market_with_open_interest_and_without_funding() -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from leverage_events import START
+from scipy.stats import binom
 
 from backtest.crowd import truth as crowd_truth
 from backtest.crowd.as_market import START as CROWD_START
@@ -71,6 +72,16 @@ def test_a_cascade_at_the_very_close_of_the_alarm_was_not_foretold() -> None:
         assert score(x, ends(50), truth, (1.0,), Asked(horizon="10h"))[1.0].caught == caught
 
 
+def test_an_alarm_before_any_cascade_at_all_is_not_false() -> None:
+    """At 60 comes a second cascade, and at 80 one of shorts where only longs were asked for: both were warned of."""
+    x = np.zeros(120)
+    x[[54, 76, 100]] = 1.0
+    truth = truth_of((50.0, 51.0, "endogenous long"), (60.0, 61.0, "news long"), (80.0, 81.0, "endogenous short"))
+    for side in ("", "long"):
+        made = score(x, ends(120), truth, (1.0,), Asked("10h", "12h", side))[1.0]
+        assert (made.alarms, made.idle_alarms) == (3, 1)
+
+
 def test_one_side_alone() -> None:
     x = np.ones(50)
     truth = truth_of((5.0, 6.0, "endogenous long"), (40.0, 41.0, "endogenous short"))
@@ -120,6 +131,8 @@ def test_the_binomial_tail() -> None:
     assert at_least(0, 5, 0.3) == pytest.approx(1.0)
     assert at_least(5, 5, 0.5) == pytest.approx(1 / 32)
     assert at_least(2, 3, 0.5) == pytest.approx(0.5)
+    assert (at_least(0, 4, 0.0), at_least(1, 4, 0.0), at_least(4, 4, 1.0)) == (1.0, 0.0, 1.0)
+    assert at_least(1_040, 2_000, 0.5) == pytest.approx(binom.sf(1_039, 2_000, 0.5), rel=1e-9)  # years of cascades
     assert math.isnan(at_least(0, 0, 0.5))
 
 

@@ -89,6 +89,16 @@ def test_garch_goes_on_over_bars_that_are_not_known() -> None:
     assert fit.deviation == pytest.approx(math.sqrt(variance), rel=0.02)  # the two fits differ a little
 
 
+def test_garch_of_a_quiet_market_is_that_of_a_wild_one() -> None:
+    """A pair of stable coins, 1 bp a bar and less: the same shape, scaled."""
+    changes = np.asarray(log_change(garch_path(420, 5), 1))
+    changes[0] = 0.0
+    plain = garch_volatility(np.exp(np.cumsum(changes)), 300, 100)
+    for scale in (1e-1, 1e-3, 1e-5):
+        small = garch_volatility(np.exp(np.cumsum(scale * changes)), 300, 100)
+        np.testing.assert_allclose(small / scale, plain, rtol=0.01)  # optimisers stop where they like
+
+
 def test_garch_of_nothing_is_nothing_and_too_little_is_refused() -> None:
     assert np.isnan(garch_volatility(np.full(250, 7.0), 200, 20)).all()
     with pytest.raises(BadInput, match="a fit needs 100 bars"):

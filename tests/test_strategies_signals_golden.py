@@ -73,9 +73,9 @@ GOLDEN: dict[str, tuple[Callable[[], Any], list[float]]] = {
         lambda: funding.funding_z(SETTLED, ENDS, 24.0)[[0, 15, 16, 19, 20]],
         [NAN, NAN, 2.0 / sqrt(2.0), 0.0, NAN],
     ),
-    # the last 8 hours: one settlement, then the two of hours 17 and 18
+    # the last 8 hours, that of the very close not yet: one settlement, then the two of hours 17 and 18
     "cumulative_funding": (
-        lambda: funding.cumulative_funding(SETTLED, ENDS, 8.0)[[0, 8, 15, 16, 17]], [1e-4, 1e-4, 1e-4, 4e-4, 4.25e-4],
+        lambda: funding.cumulative_funding(SETTLED, ENDS, 8.0)[[0, 8, 16, 17, 18]], [NAN, 1e-4, 1e-4, 4e-4, 4.25e-4],
     ),
     # premium 3 bp: clamp(1 - 3) = -2, so the interest rate; 10 bp: clamp(-9) = -5, so 5 bp
     "expected_funding": (lambda: funding.expected_funding([3e-4, 3e-4, 17e-4], 2), [NAN, 1e-4, 5e-4]),

@@ -244,6 +244,70 @@ def test_coins_and_money_stand_in_for_each_other() -> None:
     assert missing("oi_build", made_of("A/USDT:USDT", open_interest_value=money)) == ["open_interest"]
 
 
+def fields_from(market: Market, first: int, names: tuple[str, ...]) -> Market:
+    """The market, had these fields been told from a bar on."""
+    fields = dict(market._laid.fields)
+    for name in names:
+        fields[name] = np.where(np.arange(len(market)) < first, NAN, fields[name])
+    return Market("x", replace(market._laid, fields=fields))
+
+
+@pytest.mark.parametrize("names", [("open_interest",), ("ratio_accounts",), ("quote_volume",), ("funding_8h",)])
+def test_a_feed_that_began_later_changes_nothing_before(names: tuple[str, ...]) -> None:
+    market = fields_from(whole_market(300, 12), 200, names)
+    whole, part = all_features(market), all_features(market[:190])
+    assert set(part) == set(whole)
+    for name, values in part.items():
+        np.testing.assert_allclose(whole[name][:190], values, rtol=1e-9, err_msg=name)
+    assert np.isfinite(whole["ladder_pull"][150])
+    assert np.isfinite(whole["oi_flush"][150])
+
+
+def test_a_symbol_told_in_money_stands_beside_one_told_in_coins() -> None:
+    both = whole_market(200, 13, symbols=2)
+    held = both.open_interest.copy()
+    held[:, 1] = NAN
+    market = Market("x", replace(both._laid, fields={**both._laid.fields, "open_interest": held}))
+    found = compute("oi_change", market, step=3)[3:, 1]
+    expected = np.log(both.open_interest_value[:, 1] / both.close[:, 1])
+    np.testing.assert_allclose(found, expected[3:] - expected[:-3], rtol=1e-9)
+
+
+def test_the_mean_price_paid_for_an_inverse_contract() -> None:
+    """Volume counts contracts of 100 dollars: 10,000 dollars at 100 are 100 coins, 30,000 at 120 are 250."""
+    price = np.array([100.0, 120.0])
+    market = Market.build("x", {"A/USD:A": SymbolData(instrument={"contract_size": 100.0})}, H, START, START + 2 * H)
+    fields = {"volume": np.array([100.0, 300.0]), "quote_volume": np.array([1e4, 3e4])}
+    fields |= dict.fromkeys(("high", "low", "close"), price)
+    made = Market("x", replace(market._laid, fields=fields))
+    np.testing.assert_allclose(compute("vwap_distance", made, window=2), [NAN, 120.0 / (4e4 / 350.0) - 1.0])
+    assert fragility.is_inverse("BTC/USD:BTC-240628")
+
+
+def test_an_option_that_is_none_is_said() -> None:
+    market = whole_market(60, 1, symbols=2)
+    with pytest.raises(BadInput, match="oi_build has no option windw: did you mean window"):
+        compute("oi_build", market, windw=3)
+    with pytest.raises(BadInput, match="market_cap has 1 columns: give one, or one for each of 2 symbols"):
+        compute("oi_to_market_cap", market, market_cap=np.ones((60, 1)))
+
+
+def test_one_absurd_rate_is_forgotten_with_its_window() -> None:
+    """Sums that are added and taken away again would keep what its digits had covered."""
+    stamps = list(np.arange(8.0, 400.0, 8.0))
+    market = settled_market(stamps, stamps, [1e13, *[1e-4] * 48], 400)
+    paid = compute("cumulative_funding", market, hours="24h")
+    np.testing.assert_allclose(paid[200:390], 3e-4, rtol=1e-12)
+
+
+@pytest.mark.parametrize("bars", [8, 24])
+def test_bars_as_long_as_settlements_are_apart_have_all_of_them(bars: int) -> None:
+    at = START + 8 * H * np.arange(1, 60)
+    rows = Settlements(at, at, at, np.full(59, 1e-4), np.full(59, 8.0), np.full(59, NAN))
+    market = Market.build("x", {"A/USDT:USDT": SymbolData(funding=rows)}, bars * H, START, START + 480 * H)
+    np.testing.assert_allclose(compute("cumulative_funding", market, hours="24h")[48 // bars : 470 // bars], 3e-4)
+
+
 @pytest.mark.parametrize("step", [clock.MINUTE, 4 * clock.HOUR, clock.DAY, 7 * clock.DAY])
 def test_usual_lengths_suit_bars_of_any_length(step: int) -> None:
     market = whole_market(120, 6, step=step)

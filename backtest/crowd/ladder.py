@@ -147,11 +147,13 @@ def observed(source: Market | Observed, symbol: str | None = None) -> Observed:
     if name.partition("/")[0] == name.partition(":")[2]:
         raise BadInput(f"{name} is an inverse contract: the map is made for linear ones")
     fields = {f: np.asarray(getattr(one, f)).reshape(-1) for f in (*MARKS, *TRADES, *HELD, *RATIOS)}
-    high, low, close = (fields[f] for f in (MARKS if np.isfinite(fields["mark_close"]).any() else TRADES))
+    marked = np.isfinite(fields["mark_close"])
+    high, low, close = (np.where(marked, fields[m], fields[t]) for m, t in zip(MARKS, TRADES, strict=True))
     coins, value = (fields[f] for f in HELD)
     accounts, positions = (fields[f] for f in RATIOS)
-    coins = coins if np.isfinite(coins).any() else value / close
-    ratio = accounts if np.isfinite(accounts).any() else positions
+    # bar by bar, so that a feed that began later changes nothing before; accounts speak from their first ratio on
+    coins = np.where(np.isfinite(coins), coins, value / close)
+    ratio = np.where(np.logical_or.accumulate(np.isfinite(accounts)), accounts, positions)
     share = ratio / (1.0 + ratio)
     return _checked(Observed(one.interval / HOUR_NS, one.ts, high, low, close, coins, share, _tables(one)), name)
 

@@ -6,7 +6,7 @@
     track_record(market)    # the same question asked all along the way, and marked
 
 1. A state is a handful of signals, one row every `every`: leverage, its change, funding, the move and the volatility.
-   Those the market cannot give are left out, and named.
+   Those that fewer than `least` rows of the past know, or the row itself does not, are left out, and named.
 2. Each is put in standard deviations of the past: of rows before the one asked about. Distance is the root of the mean
    square of the differences, each cut at `CUT`.
 3. Candidates are rows whose outcome (`ahead`) was over by then. The nearest are taken one after the other, `apart` from
@@ -94,7 +94,6 @@ class _Rows:
     ahead: int  # rows until an outcome is over
     apart: int
     names: tuple[str, ...]
-    left_out: tuple[str, ...]
 
 
 def precedents(market: Market, when: Any = None, state: State | None = None) -> Precedents:
@@ -105,23 +104,24 @@ def precedents(market: Market, when: Any = None, state: State | None = None) -> 
     rows = _rows(market, state)
     at = market.end if when is None else clock.moment(when)
     asked = int(np.searchsorted(rows.closes, at, side="right")) - 1
-    if asked < 0 or not np.isfinite(rows.states[asked]).all():
+    if asked < 0 or not np.isfinite(rows.states[asked]).any():
         lacking = "it lies before the market" if asked < 0 else "too little is known there"
         raise BadInput(f"precedents: nothing can be said of {clock.iso(at)}: {lacking}; choose a later time")
-    past = _past(rows, asked)
+    past, used = _past(rows, asked, state.least)
     if len(past) < state.least:
         raise BadInput(f"precedents: {len(past)} rows before {clock.iso(at)}, {state.least} are needed: choose later")
-    chosen, far = _nearest(rows, asked, past, state.count)
+    chosen, far = _nearest(rows, asked, past, used, state.count)
     table = pd.DataFrame({"when": stamps(rows.closes[chosen]), "distance": far})
-    for j, name in enumerate(rows.names):
-        table[name] = rows.states[chosen, j]
+    for j in used:
+        table[rows.names[j]] = rows.states[chosen, j]
     for j, name in enumerate(OUTCOMES):
         table[f"then_{name}"] = rows.outcomes[chosen, j]
     outcome = pd.DataFrame(index=pd.Index(QUANTILES, name="quantile"))
     for j, name in enumerate(OUTCOMES):
         outcome[name] = _quantiles(rows.outcomes[chosen, j])
         outcome[f"{name}_all"] = _quantiles(rows.outcomes[past, j])
-    return Precedents(clock.iso(int(rows.closes[asked])), table, outcome, rows.left_out)
+    left_out = tuple(name for j, name in enumerate(rows.names) if j not in used)
+    return Precedents(clock.iso(int(rows.closes[asked])), table, outcome, left_out)
 
 
 def track_record(market: Market, state: State | None = None) -> TrackRecord:
@@ -132,12 +132,14 @@ def track_record(market: Market, state: State | None = None) -> TrackRecord:
     rows = _rows(market, state)
     made: list[Array] = []
     asked: list[int] = []
+    ever = set[int]()
     for row in range(len(rows.bars)):
-        if not (np.isfinite(rows.states[row]).all() and np.isfinite(rows.outcomes[row]).all()):
+        if not np.isfinite(rows.outcomes[row]).all():
             continue
-        past = _past(rows, row)
+        past, used = _past(rows, row, state.least)
         if len(past) >= state.least:
-            chosen, _ = _nearest(rows, row, past, state.count)
+            ever.update(used)
+            chosen, _ = _nearest(rows, row, past, used, state.count)
             made.append(np.concatenate((_forecast(rows.outcomes[chosen]), _forecast(rows.outcomes[past]))))
             asked.append(row)
     if not asked:
@@ -152,7 +154,8 @@ def track_record(market: Market, state: State | None = None) -> TrackRecord:
     for j, name in enumerate(OUTCOMES):
         forecasts[name] = came[:, j]
     marks = [_marked(forecasts, name, rows.ahead) for name in OUTCOMES]
-    return TrackRecord(pd.DataFrame(marks, index=pd.Index(OUTCOMES, name="outcome")), forecasts, rows.left_out)
+    left_out = tuple(name for j, name in enumerate(rows.names) if j not in ever)
+    return TrackRecord(pd.DataFrame(marks, index=pd.Index(OUTCOMES, name="outcome")), forecasts, left_out)
 
 
 # ---- states ------------------------------------------------------------------------------------
@@ -166,16 +169,12 @@ def _rows(market: Market, state: State) -> _Rows:
     every = bars_of(market, state.every)
     bars = np.arange(every - 1, len(one), every)
     columns = {name: x[bars] for name, x in _features(one).items() if name in state.features}
-    names = tuple(name for name, x in columns.items() if np.isfinite(x).any())
-    if not names:
+    if not any(np.isfinite(x).any() for x in columns.values()):
         raise BadInput("precedents: none of the features is known: the market is too short, or lacks open interest")
-    left_out = tuple(name for name in state.features if name not in names)
     ahead = -(-clock.duration(state.ahead) // (every * market.interval))
     apart = -(-clock.duration(state.apart) // (every * market.interval))
-    return _Rows(
-        bars, one.ends[bars], np.column_stack([columns[n] for n in names]),
-        _outcomes(one, bars_of(market, state.ahead))[bars], ahead, max(apart, 1), names, left_out,
-    )  # fmt: skip
+    states, outcomes = np.column_stack(list(columns.values())), _outcomes(one, bars, bars_of(market, state.ahead))
+    return _Rows(bars, one.ends[bars], states, outcomes, ahead, max(apart, 1), tuple(columns))
 
 
 def _features(one: Series) -> dict[str, Array]:
@@ -196,39 +195,41 @@ def _features(one: Series) -> dict[str, Array]:
     }
 
 
-def _outcomes(one: Series, ahead: int) -> Array:
-    """Of each bar, over the bars after it; NaN where they are not all there. This looks ahead: it is no feature."""
-    n = len(one)
-    out = np.full((n, len(OUTCOMES)), np.nan)
-    if ahead >= n:
+def _outcomes(one: Series, bars: Ints, ahead: int) -> Array:
+    """Of these bars, over the bars after each; NaN where they are not all there. This looks ahead: it is no feature."""
+    out = np.full((len(bars), len(OUTCOMES)), np.nan)
+    if ahead >= len(one):
         return out
-    close, inside = one["close"], slice(0, n - ahead)
+    close, there = one["close"], bars + ahead < len(one)
+    some = bars[there]
 
     def best(x: Array, pick: Any) -> Array:
         windows = np.lib.stride_tricks.sliding_window_view(x[1:], ahead)
-        return np.asarray(pick(windows, axis=1))
+        return np.array([pick(windows[bar]) for bar in some])
 
     with np.errstate(all="ignore"):
-        out[inside, 0] = np.log(close[ahead:] / close[inside])
-        out[inside, 1] = np.log(best(one["low"], np.min) / close[inside])
-        out[inside, 2] = np.log(best(one["high"], np.max) / close[inside])
+        out[there, 0] = np.log(close[some + ahead] / close[some])
+        out[there, 1] = np.log(best(one["low"], np.min) / close[some])
+        out[there, 2] = np.log(best(one["high"], np.max) / close[some])
         least = best(np.where(np.isnan(one.held), np.inf, one.held), np.min)
-        out[inside, 3] = np.log(np.where(np.isfinite(least), least, np.nan) / one.held[inside])
+        out[there, 3] = np.log(np.where(np.isfinite(least), least, np.nan) / one.held[some])
     return out
 
 
-def _past(rows: _Rows, asked: int) -> Ints:
-    """Rows whose outcome was over, and which are far enough away, when `asked` closed."""
+def _past(rows: _Rows, asked: int, least: int) -> tuple[Ints, Ints]:
+    """Rows whose outcome was over, and which are far enough away, when `asked` closed; and the features to go by."""
     last = asked - max(rows.ahead, rows.apart)
     some = np.arange(max(last + 1, 0))
-    good = np.isfinite(rows.states[some]).all(axis=1) & np.isfinite(rows.outcomes[some]).all(axis=1)
-    return some[good]
+    some = some[np.isfinite(rows.outcomes[some]).all(axis=1)]
+    known = np.isfinite(rows.states[some])
+    used = np.flatnonzero(np.isfinite(rows.states[asked]) & (known.sum(axis=0) >= least))
+    return some[known[:, used].all(axis=1) & (len(used) > 0)], used
 
 
-def _nearest(rows: _Rows, asked: int, past: Ints, count: int) -> tuple[Ints, Array]:
-    before = rows.states[past]
+def _nearest(rows: _Rows, asked: int, past: Ints, used: Ints, count: int) -> tuple[Ints, Array]:
+    before = rows.states[past][:, used]
     spread = before.std(axis=0)
-    gap = np.abs(before - rows.states[asked]) / np.where(spread > 0.0, spread, np.inf)
+    gap = np.abs(before - rows.states[asked, used]) / np.where(spread > 0.0, spread, np.inf)
     far = np.sqrt((np.minimum(gap, CUT) ** 2).mean(axis=1))
     chosen: list[int] = []
     for k in np.argsort(far, kind="stable"):

@@ -4,8 +4,8 @@ Whether a fall began within the market or outside it is not written in any feed.
 comes in one or two bars, out of a market that was quiet, and before positions are forced; a cascade from within begins
 as an ordinary move and feeds itself. So
 
-    jump    the largest move of one bar against the thrown-out side, from an hour before the start to the worst bar's
-            open, in standard deviations of such bars over the day before
+    jump    the largest move of one bar against the thrown-out side, from an hour before the start to the worst bar
+            and with it, in standard deviations of such bars over the day before
     cause   "news" where jump is at least `NEWS`, "endogenous" where it is less; "unknown" on bars longer than five
             minutes, where a jump and a fast fall look alike, and where too little is known
 

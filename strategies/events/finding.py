@@ -12,10 +12,11 @@ An unwind, side by side (`long`: a fall threw longs out; `short`: a rise threw s
 5. `recovery_h`: hours from the furthest price until a close is half of the way back; `refill_h`: from the end until
    open interest is what it was. NaN: not within the rule's `recovery`, or the data end before.
 
-A build-up: `start` and `confirmed` at the first crowded bar, `peak` at the most open interest, `end` when it is over.
-`depth` is the price from start to peak, `destroyed` what went between peak and end. `side` is who pays funding.
+A build-up: `start` is the first crowded bar, `confirmed` the close at which it had lasted `least`, `peak` the close
+with the most open interest, `end` when it is over. `depth` is the price from start to peak, `destroyed` what went
+between peak and end, `build` the most there was. `side` is who pays funding.
 
-The first hot bar and the start before it depend on the past alone: a longer history changes neither.
+`start` and `confirmed`, and an unwind's `build`, depend on the past alone: a longer history changes none of them.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def find(market: Market, rule: Unwind | BuildUp | None = None) -> pd.DataFrame:
     """Every event that the rule finds, in the order of their starts; the columns are `COLUMNS`, see the module.
 
     Liquidations are in quote currency, and a lower bound where the feed is sampled. `build` is open interest over its
-    mean of 30 days at the start. `cause` is a guess from prices alone, see `strategies.events.cause`.
+    mean of 30 days at the start of an unwind. `cause` is a guess from prices alone, see `strategies.events.cause`.
     """
     import pandas as pd
 
@@ -146,22 +147,24 @@ def _start(held: Array, first: int, earliest: int) -> int:
 
 def _unwind(one: Series, rule: Unwind, side: str, direction: float, bars: tuple[int, int, int]) -> Row:
     start, first, last = bars
-    inside = slice(start + 1, last + 1) if last > start else slice(start, last + 1)
-    held, close = one.held, one["close"]
-    furthest = one["low" if direction < 0.0 else "high"][inside] * -direction
+    held, close, reached = one.held, one["close"], one["low" if direction < 0.0 else "high"]
+    later = last > start and np.isfinite(reached[start + 1 : last + 1]).any()  # else open interest fell in a bar's gap
+    inside = slice(start + 1 if later else start, last + 1)
+    furthest = reached[inside] * -direction
     extreme = inside.start + int(np.nanargmin(furthest))
     price = abs(float(furthest[extreme - inside.start]))
     liquidated = {name: _total(one[f"liq_{name}"][inside]) for name in ("long", "short")}
     half = float(np.sqrt(price * close[start]))
     ends, limit = one.ends, bars_of(one.market, rule.recovery)
-    jump, cause = cause_of(one, start, _peak(one, side, inside), direction)
+    peak = _peak(one, side, inside)
+    jump, cause = cause_of(one, start, peak, direction)
     return {
         "symbol": one.symbol,
         "kind": "unwind",
         "side": side,
         "start": int(one.market.ts[start]),
         "confirmed": int(ends[first]),
-        "peak": int(ends[_peak(one, side, inside)]),
+        "peak": int(ends[peak]),
         "end": int(ends[last]),
         "depth": price / float(close[start]) - 1.0,
         "destroyed": 1.0 - float(np.nanmin(held[start : last + 1])) / float(held[start]),
@@ -204,7 +207,8 @@ def _build(one: Series) -> Array:
 def _build_ups(one: Series, rule: BuildUp) -> list[Row]:
     build = np.asarray(oi_build(one.held, bars_of(one.market, rule.window)))
     least = bars_of(one.market, rule.least)
-    return [_build_up(one, rule, build, first, stop) for first, stop in _crowded(build, rule) if stop - first >= least]
+    lasted = ((first, stop) for first, stop in _crowded(build, rule) if stop - first >= least)
+    return [_build_up(one, rule, build, (first, first + least - 1, stop)) for first, stop in lasted]
 
 
 def _crowded(build: Array, rule: BuildUp) -> Iterator[tuple[int, int]]:
@@ -220,7 +224,8 @@ def _crowded(build: Array, rule: BuildUp) -> Iterator[tuple[int, int]]:
         yield first, len(build)
 
 
-def _build_up(one: Series, rule: BuildUp, build: Array, first: int, stop: int) -> Row:
+def _build_up(one: Series, rule: BuildUp, build: Array, bars: tuple[int, int, int]) -> Row:
+    first, sure, stop = bars
     held, close, last = one.held, one["close"], min(stop, len(one) - 1)
     peak = first + int(np.nanargmax(held[first : last + 1]))
     inside, later = slice(first, last + 1), held[peak : last + 1]
@@ -231,7 +236,7 @@ def _build_up(one: Series, rule: BuildUp, build: Array, first: int, stop: int) -
         "kind": "build-up",
         "side": _payer(one["funding_8h"][inside]),
         "start": int(one.market.ts[first]),
-        "confirmed": int(one.ends[first]),
+        "confirmed": int(one.ends[sure]),
         "peak": int(one.ends[peak]),
         "end": int(one.ends[last]),
         "depth": float(close[peak] / close[first]) - 1.0,

@@ -47,8 +47,8 @@ class Unwind:
 class BuildUp:
     """Open interest over its mean of `window` reached `crowded`, and was not back below `relaxed`, for `least`.
 
-    It ended in an unwind if at least `flush` of open interest went within a day, before it was below `relaxed`; else it
-    faded.
+    It ended in an unwind if at least `flush` of open interest went within a day, up to the close at which it was below
+    `relaxed`; else it faded.
     """
 
     window: str = "30d"

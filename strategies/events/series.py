@@ -12,6 +12,7 @@ import numpy as np
 from data.errors import BadInput
 from data.market import Market
 from strategies.signals.edge import Array, Ints, frozen
+from strategies.signals.inputs import Inputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +32,8 @@ class Series:
 
     @cached_property
     def held(self) -> Array:
-        """Open interest in coins; where only its value is known, that over the close."""
-        held, value = self["open_interest"], self["open_interest_value"]
-        with np.errstate(all="ignore"):
-            found = np.where(np.isnan(held), value / self["close"], held)
+        """Open interest in coins (contracts if inverse); where only its value is known, that over the close."""
+        found = Inputs(self.market, self.market.symbols.index(self.symbol))["open_interest"]
         made: Array = frozen(np.where(found > 0.0, found, np.nan))
         return made
 

@@ -131,6 +131,11 @@ def _paths(market: Market, value: Any, symbols: Any, sides: Any, closes: Any, ar
     ends = nanoseconds(closes)
     base = (ends - market.start) // market.interval - 1
     of = {one.symbol: j for j, one in enumerate(series_of(market))}
+    outside = int(((base < 0) | (base >= len(market)) | ~np.isin(list(symbols), list(of))).sum())
+    if outside:
+        raise BadInput(
+            f"study: {outside} of {len(base)} events are not in this market: find them in it, or leave them out"
+        )
     columns = [_column(one, value, j) for j, one in enumerate(series_of(market))]
     rows = np.full((len(base), before + after + 1), np.nan)
     for k, (symbol, side, bar) in enumerate(zip(symbols, sides, base, strict=True)):

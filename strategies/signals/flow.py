@@ -125,8 +125,9 @@ def exhaustion(liq_long: Array, liq_short: Array, fast: Bars, slow: Bars) -> Arr
 def vwap_distance(close: Array, quote_volume: Array, volume: Array, window: Bars) -> Array:
     """How far the price is from the mean price paid in the last bars: close / (sum(quote volume) / sum(volume)) - 1.
 
-    Linear contracts (volume in coins). Unit: fraction. Look-back: window. Bars count where both are known. NaN where
-    that is less than half of the window, or nothing traded. Source: definition of the volume-weighted average price.
+    `volume` in coins: of an inverse contract give quote volume over the price, as the registry does. Unit: fraction.
+    Look-back: window. Bars count where both are known. NaN where that is less than half of the window, or nothing
+    traded. Source: definition of the volume-weighted average price.
     """
     money, coins = _where_both(quote_volume, volume, window)
     return np.where((coins > 0.0) & (money > 0.0), close * coins / money - 1.0, np.nan)

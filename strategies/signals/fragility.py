@@ -51,8 +51,7 @@ def ladder_of(market: Market, symbol: str | None = None, distances: tuple[float,
     if coarse is None or is_inverse(one.symbols[0]):
         return none
     view = coarse.features_view()
-    held = view.open_interest if np.isfinite(view.open_interest).any() else view.open_interest_value
-    seen = np.isfinite(view.close) & np.isfinite(held)
+    seen = np.isfinite(view.close) & (np.isfinite(view.open_interest) | np.isfinite(view.open_interest_value))
     count = np.cumsum(seen)
     if not len(count) or count[-1] < ladder.FEWEST_BARS:
         return none
@@ -67,7 +66,7 @@ def ladder_of(market: Market, symbol: str | None = None, distances: tuple[float,
 
 def is_inverse(symbol: str) -> bool:
     """Whether a contract is margined in its own base currency, by its unified name."""
-    return symbol.partition("/")[0] == symbol.partition(":")[2]
+    return symbol.partition("/")[0] == symbol.partition(":")[2].partition("-")[0]
 
 
 def _coarse(market: Market) -> Market | None:

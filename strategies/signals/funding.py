@@ -19,7 +19,7 @@ import numpy as np
 from data import clock
 from data.errors import BadInput
 from strategies.signals.edge import Array, Bars, Ints, columnwise, frozen, known
-from strategies.signals.rolling import HALF, moments, rolling_mean
+from strategies.signals.rolling import HALF, moments, rolling_mean, sums
 
 if TYPE_CHECKING:
     from data.market import Market
@@ -84,21 +84,21 @@ def funding_z(settled: Settled, ends: Ints, hours: float, floor: float = 0.0) ->
 
 
 def cumulative_funding(settled: Settled, ends: Ints, hours: float) -> Array:
-    """What a long has paid in the last hours: the sum of the rates settled in (end - hours, end].
+    """What a long has paid in the last hours: the sum of the rates settled in [end - hours, end).
 
-    Unit: fraction of the notional; below 0 shorts have paid. Look-back: hours. NaN until the settlements reach back
-    that far, and where they cover less than nine tenths of the hours. Source: definition.
+    A settlement at the very close is not known yet; so bars of a day have three of 8 hours each, and not two. Unit:
+    fraction of the notional; below 0 shorts have paid. Look-back: hours. NaN until the settlements reach back that far,
+    and where they cover less than nine tenths of the hours. Source: definition.
     """
     _check_hours("cumulative_funding", hours)
     here = np.arange(len(ends))
-    last = np.searchsorted(settled.bar, here, side="right")
-    first = np.minimum(np.searchsorted(settled.ts, ends - round(hours * clock.HOUR), side="right"), last)
-    paid = np.concatenate(([0.0], np.cumsum(settled.rate)))
-    covered = np.concatenate(([0.0], np.cumsum(np.nan_to_num(settled.hours))))
-    good = covered[last] - covered[first] >= NEARLY_ALL * hours
+    last = np.minimum(np.searchsorted(settled.bar, here, side="right"), np.searchsorted(settled.ts, ends))
+    first = np.minimum(np.searchsorted(settled.ts, ends - round(hours * clock.HOUR)), last)
+    paid, covered = (_between(x, first, last) for x in (settled.rate, settled.hours))
+    good = covered >= NEARLY_ALL * hours
     if len(settled.ts):
         good &= ends - settled.ts[0] + _length(settled) >= round(hours * clock.HOUR)
-    return np.where(good, paid[last] - paid[first], np.nan)
+    return np.where(good, paid, np.nan)
 
 
 @columnwise
@@ -116,6 +116,18 @@ def expected_funding(premium: Array, window: Bars, interest: float = 0.0001, cla
 def _check_hours(owner: str, hours: float) -> None:
     if not hours > 0.0:
         raise BadInput(f"{owner}: hours={hours!r}: write hours above 0, such as 720.0 for 30 days")
+
+
+def _between(x: Array, first: Ints, last: Ints) -> Array:
+    """Sum of x[first:last] of each bar, both never going back. A bar is put behind its last settlement as a 0."""
+    here = last + np.arange(len(last))
+    row, begin = np.zeros(len(x) + len(last)), np.zeros(len(x) + len(last), dtype=np.int64)
+    settlement = np.ones(len(row), dtype=bool)
+    settlement[here] = False
+    place = np.append(np.flatnonzero(settlement), len(row))  # of each settlement in the row
+    row[settlement] = x
+    begin[here] = np.where(first < last, place[first], here)
+    return np.asarray(sums(frozen(row), frozen(np.maximum.accumulate(begin)))[1][here])
 
 
 def _length(settled: Settled) -> int:

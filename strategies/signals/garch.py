@@ -5,7 +5,8 @@
 gamma is what falls add to it (Glosten, Jagannathan and Runkle 1993). Steps:
 
 1. After the close of bar `window`, and every `every` bars from then on, fit on the last `window` changes (`arch`, its
-   maximum likelihood with Student's t; no mean: that of a bar is nothing). Changes that are not known are left out.
+   maximum likelihood with Student's t; no mean: that of a bar is nothing), in standard deviations of that window, so
+   that a quiet market is fitted as well as a wild one. Changes that are not known are left out.
 2. From the fit's own last deviation on, run the formula over the bars as they come, until the next fit.
 
 A fit takes some ten milliseconds for a thousand bars: use hours or days. `garch_fits` returns the fits themselves.
@@ -23,7 +24,6 @@ from strategies.signals.edge import Array, Bars, columnwise, frozen, numbers, wh
 from strategies.signals.fits import not_installed, refits
 from strategies.signals.rolling import log_change
 
-PERCENT = 100.0  # changes are fitted in percent: optimisers dislike 1e-8
 FEWEST = 100  # known changes for a fit
 
 
@@ -98,17 +98,17 @@ def _fitted(e: Array, bar: int) -> GarchFit:
         from arch import arch_model
     except ImportError as error:
         raise not_installed("arch") from error
-    known = e[np.isfinite(e)] * PERCENT
+    known = e[np.isfinite(e)]
     failed = GarchFit(bar, *(np.nan,) * 6, False)
-    if len(known) < FEWEST or not known.std() > 0.0:
+    if len(known) < FEWEST or not (unit := float(known.std())) > 0.0:
         return failed
-    model = arch_model(known, mean="Zero", vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False)
+    model = arch_model(known / unit, mean="Zero", vol="GARCH", p=1, o=1, q=1, dist="t", rescale=False)
     found = model.fit(disp="off", show_warning=False)
     omega, alpha, gamma, beta, nu = (float(x) for x in found.params)
-    last = float(found.conditional_volatility[-1]) / PERCENT
+    last = float(found.conditional_volatility[-1]) * unit
     if not np.isfinite([omega, alpha, gamma, beta, last]).all():
         return failed
-    omega /= PERCENT**2
+    omega *= unit**2
     seen = int(np.flatnonzero(np.isfinite(e))[-1])  # bars after it are not known
     variance = filtered(frozen(e), seen, len(e) - 1, last**2, omega, alpha, gamma, beta, np.empty(len(e)))
     return GarchFit(bar, omega, alpha, gamma, beta, nu, float(np.sqrt(variance)), found.convergence_flag == 0)

@@ -3,10 +3,12 @@
     open ... depth       the fields of `data.market`, as strategies may see them
     settled, ends        settlements of the symbol, closes of the bars (`strategies.signals.funding`)
     near_long ...        the liquidation map at each close (`strategies.signals.fragility`)
+    traded_coins         volume; of an inverse contract, whose volume counts contracts, quote volume over the price
 
-Where a market holds open interest in coins only, or in money only, the other is made with the close; where it holds no
-quote volume, that is made with the mean of high, low and close. `fields_of` and `table_of` say what each input needs of
-a market, and where that comes from.
+Where open interest is known in coins only, or in money only, the other is made with the close; where quote volume is
+not known, it is made with the mean of high, low and close. That is done bar by bar: what a symbol's feed began to tell
+later is no reason to forget what was known before. `fields_of` and `table_of` say what each input needs of a market,
+and where that comes from.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ NEAR = ("near_long", "near_short", *(f"near_{side}_{d:.0%}" for side in ("long",
 LADDER = (*NEAR, "met_long", "met_short")
 PRICES = ("high", "low", "close")
 
-STAND_INS = {  # field -> what it can be made of where a market does not hold it
+STAND_INS = {  # field -> what it can be made of where it is not known
     "open_interest": ("open_interest_value", "close"),
     "open_interest_value": ("open_interest", "close"),
     "quote_volume": ("volume", *PRICES),
@@ -47,7 +49,7 @@ def fields_of(name: str) -> tuple[str, ...]:
     """The fields that an input is made of. The map wants prices and open interest in coins or in money."""
     if name in LADDER:
         return (*PRICES, "open_interest")
-    return {"settled": ("funding_8h",), "ends": ()}.get(name, (name,))
+    return {"settled": ("funding_8h",), "ends": (), "traded_coins": ("volume",)}.get(name, (name,))
 
 
 def table_of(field: str) -> str:
@@ -72,8 +74,10 @@ class Inputs:
         self.market, self.symbol = view, symbol
 
     def __getitem__(self, name: str) -> Any:
-        if name in STAND_INS and name not in self.market.held:
-            return self._stand_in(name)
+        if name in STAND_INS:
+            return self._filled(name)
+        if name == "traded_coins":
+            return self._traded_coins()
         if name in FIELDS:
             return self._field(name)
         if name in LADDER:
@@ -97,6 +101,26 @@ class Inputs:
         made: Array = array if array.ndim == 1 else frozen(array[:, self.symbol])
         return made
 
+    def _filled(self, name: str) -> Array:
+        """The field, and in bars without it what stands in."""
+        array = self._field(name)
+        dark = np.isnan(array)
+        if not (dark.any() and set(STAND_INS[name]) <= set(self.market.held)):
+            return array
+        made: Array = frozen(np.where(dark, self._stand_in(name), array))
+        return made
+
+    def _traded_coins(self) -> Array:
+        if not is_inverse(self.market.symbols[self.symbol]):
+            return self._field("volume")
+        with np.errstate(all="ignore"):
+            coins: Array = self["quote_volume"] / self._typical()
+            return coins
+
+    def _typical(self) -> Array:
+        total: Array = sum((self._field(price) for price in PRICES[1:]), self._field(PRICES[0]))
+        return total / len(PRICES)
+
     def _stand_in(self, name: str) -> Array:
         """In coins or in money. An inverse contract is so many dollars whatever its price."""
         symbol = self.market.symbols[self.symbol]
@@ -106,7 +130,7 @@ class Inputs:
                 size = float(self.market.instrument(symbol).get("contract_size") or np.nan)
                 return source / size if name == "open_interest" else source * size
             if name == "quote_volume":
-                return source * sum(self._field(price) for price in PRICES) / len(PRICES)
+                return source * self._typical()
             close = self._field("close")
             return source / close if name == "open_interest" else source * close
 

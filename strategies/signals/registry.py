@@ -11,6 +11,7 @@ The functions themselves take arrays and bars: `strategies.signals.buildup.oi_bu
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -34,7 +35,7 @@ from strategies.signals import (
     venues,
     volatility,
 )
-from strategies.signals.edge import Array
+from strategies.signals.edge import Array, numbers
 from strategies.signals.inputs import STAND_INS, Inputs, fields_of, table_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,12 @@ class Signal:
     def needs(self) -> tuple[str, ...]:
         """Fields of a market."""
         return tuple(dict.fromkeys(f for name in self.inputs if name not in self.given for f in fields_of(name)))
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What the function takes besides its inputs and lengths, such as `floor`."""
+        taken = list(inspect.signature(self.function).parameters)[len(self.inputs) :]
+        return tuple(name for name in taken if name not in self.spans)
 
     @property
     def summary(self) -> str:
@@ -172,7 +179,9 @@ _ALL = (
         "liquidation_excitation", flow.liquidation_excitation, _LIQ,
         {"window": _WEEK, "half_life": "30m"}, memory=FADING,
     ),
-    Signal("vwap_distance", flow.vwap_distance, ("close", "quote_volume", "volume"), {"window": _DAY}, "fraction"),
+    Signal(
+        "vwap_distance", flow.vwap_distance, ("close", "quote_volume", "traded_coins"), {"window": _DAY}, "fraction",
+    ),
     Signal("stop_run", flow.stop_run, ("high", "low", "close"), {"window": _DAY}, "fraction"),
     # fragility
     Signal("fragility_down", fragility.fragility, ("near_long_2%", _OI_VALUE), unit="fraction", memory=STATE),
@@ -245,18 +254,24 @@ def _computed(wanted: Signal, symbols: list[Inputs], options: Mapping[str, Any])
     if absent := [name for name in wanted.given if name not in options]:
         raise BadInput(f"{wanted.name} needs {', '.join(absent)}, which no market holds: give them by name")
     more = {k: v for k, v in options.items() if k not in wanted.spans and k not in wanted.given}
+    if unknown := [name for name in more if name not in wanted.options]:
+        choice = did_you_mean(unknown[0], [*wanted.spans, *wanted.given, *wanted.options])
+        raise BadInput(f"{wanted.name} has no option {unknown[0]}: {choice}")
     more |= wanted.lengths(market, options)
     if all(name in wanted.given for name in wanted.inputs):
         return np.asarray(wanted.function(*(options[name] for name in wanted.inputs), **more))
-    columns = [wanted.function(*_arguments(wanted, one, options), **more) for one in symbols]
+    columns = [wanted.function(*_arguments(wanted, one, options, len(symbols)), **more) for one in symbols]
     made: Array = columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
     return volatility.annual(made, market.interval / clock.HOUR) if wanted.a_year else made
 
 
-def _arguments(wanted: Signal, one: Inputs, options: Mapping[str, Any]) -> list[Any]:
-    return [_of_symbol(options[name], one.symbol) if name in wanted.given else one[name] for name in wanted.inputs]
+def _arguments(wanted: Signal, one: Inputs, options: Mapping[str, Any], count: int) -> list[Any]:
+    def of_symbol(name: str) -> Array:
+        array = numbers(options[name], f"{wanted.name}: {name}")
+        if array.ndim == 2 and array.shape[1] != count:
+            raise BadInput(
+                f"{wanted.name}: {name} has {array.shape[1]} columns: give one, or one for each of {count} symbols"
+            )
+        return array[:, one.symbol] if array.ndim == 2 else array
 
-
-def _of_symbol(given: Any, symbol: int) -> Any:
-    array = np.asarray(given, dtype=np.float64)
-    return array[:, symbol] if array.ndim == 2 else array
+    return [of_symbol(name) if name in wanted.given else one[name] for name in wanted.inputs]
