@@ -230,7 +230,11 @@ class Strategy(metaclass=_Declaring):
         return isinstance(other, Strategy) and type(self) is type(other) and self.parameters == other.parameters
 
     def __hash__(self) -> int:
-        return hash((type(self), tuple(self.parameters.items())))
+        known = self.__dict__.get("_hash")
+        if known is None or known[0] is not self._declared:  # a reload may have declared more
+            known = self._declared, hash((type(self), tuple(self.parameters.items())))
+            self.__dict__["_hash"] = known
+        return int(known[1])
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{n}={v!r}' for n, v in self.parameters.items())})"

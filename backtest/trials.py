@@ -79,6 +79,8 @@ def signs(days: Ints) -> npt.NDArray[np.float64]:
 
 def sketches(days: Ints, daily_equity: Floats, start: float) -> Sketches:
     """One row a set, from rows of equity at the ends of the days. A set that never moved has zeros."""
+    from backtest.sketching import products
+
     n = min(daily_equity.shape[1], len(days))
     equity = np.concatenate((np.full((len(daily_equity), 1), start), daily_equity[:, :n]), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -86,7 +88,7 @@ def sketches(days: Ints, daily_equity: Floats, start: float) -> Sketches:
     returns -= returns.mean(axis=1, keepdims=True)
     size = np.sqrt((returns * returns).sum(axis=1, keepdims=True))
     unit = np.divide(returns, size, out=np.zeros_like(returns), where=size > 1e-14)
-    return np.asarray((unit @ signs(days[:n])).astype(np.float16))
+    return np.asarray(products(unit, signs(days[:n])).astype(np.float16))
 
 
 def mean_correlation(found: Sketches) -> float:

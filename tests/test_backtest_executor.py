@@ -280,7 +280,7 @@ def test_another_version_is_refused_by_name(pool: Processes) -> None:
 def test_a_sweep_on_processes_is_the_local_one_bit_for_bit(pool: Processes, market: Market, local: Sweep) -> None:
     found = sweep(rm.Follow, market, GRID, executor=pool, **rm.TERMS)
     assert same(found, local)
-    assert np.allclose(found.sketches, local.sketches, atol=2e-3)
+    assert np.array_equal(found.sketches, local.sketches)
     history = sweep(rm.Follow, market[600:], GRID, history=market, **rm.TERMS)
     assert same(sweep(rm.Follow, market[600:], GRID, history=market, executor=pool, **rm.TERMS), history)
 
