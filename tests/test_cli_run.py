@@ -289,6 +289,7 @@ def test_what_a_strategy_lacks_comes_with_the_command_that_brings_it(
 # ---- in processes of its own ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_pipe_gets_plain_text_and_two_at_once_do_not_disturb_each_other(db: Path, idea: str) -> None:
     words = sm.command("run", idea, "--symbols", sm.SYMBOL, "--db", db)
     both = [subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]

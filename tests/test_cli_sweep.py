@@ -185,6 +185,7 @@ def test_a_strategy_that_declares_nothing_to_try(cli: Cli, tmp_path: Path) -> No
 # ---- an interrupt -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_is_done(db: Path, tmp_path: Path) -> None:
     slow = sm.IDEA.replace("import pandas as pd", "import sys, time\nimport pandas as pd").replace(
         "price = pd.Series",

@@ -274,6 +274,7 @@ def _begun(here: Path, folds: int) -> subprocess.Popen[str]:
 
 
 @pytest.mark.kill
+@pytest.mark.slow
 def test_killed_in_the_middle_it_goes_on_to_the_same_bits(cli: Cli, here: Path) -> None:
     with _begun(here, 2) as one:
         os.kill(one.pid, signal.SIGKILL)
@@ -290,6 +291,7 @@ def test_killed_in_the_middle_it_goes_on_to_the_same_bits(cli: Cli, here: Path) 
     assert resumed == whole
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_finished_folds_and_no_half_one(cli: Cli, here: Path) -> None:
     with _begun(here, 2) as one:
         os.kill(one.pid, signal.SIGINT)

@@ -31,9 +31,7 @@ def run(
     detail: Annotated[str, Parameter(show_default=False, help="Walk each bar on these finer ones, such as 1m.")] = "",
     intervals: Annotated[
         bool,
-        Parameter(
-            negative="", show_default=False, help="Ranges of headline measures by bootstrap; takes some seconds."
-        ),
+        Parameter(negative="", show_default=False, help="Ranges of measures by bootstrap; takes some seconds."),
     ] = False,
     out: Annotated[Path | None, Parameter(help="Folder of the result; without it, one beside the store.")] = None,
     report: Annotated[Path | None, Parameter(help="Also a page, such as run.html, that needs no network.")] = None,
