@@ -53,6 +53,7 @@ from data.errors import BadInput, NotThisFormat, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backtest.inference.bootstrap import Interval
     from backtest.inference.summary import Verdict
     from backtest.result import Result
     from data.market import Market
@@ -574,12 +575,11 @@ class WalkForward:
         number = max(fit.sets for fit in self.fits)
         return trials.Count(number, float(number), 0.0, math.nan, math.nan)
 
-    def interval(self, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+    def interval(self, level: float = 0.95, seed: int = 0) -> Interval:
         """Of the annual Sharpe ratio, by the stationary bootstrap of daily returns."""
         from backtest.inference import interval_of_sharpe
 
-        found = interval_of_sharpe(self.daily_returns, level=level, seed=seed)
-        return found.low, found.high
+        return interval_of_sharpe(self.daily_returns, level=level, seed=seed)
 
     def verdict(self) -> Verdict:
         """What was tested of the stitched run (of an ensemble: of its first account), and what came of it."""
@@ -587,14 +587,14 @@ class WalkForward:
 
         count = self.count()
         known = Trials(count.number, count.variance, count.effective) if math.isfinite(count.variance) else None
-        return verdict(self.result, trials=known)
+        return verdict(self.result, trials=known, interval=self.interval() if len(self.results) == 1 else None)
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers, for scripts: out of sample, in sample, requirements can be put on them."""
-        low, high = self.interval()
+        sure = self.interval()
         name = self.spec.plan.objective
         found: dict[str, Any] = {f"oos.{key}": value for key, value in self.measures.items()}
-        found |= {"oos.sharpe_low": low, "oos.sharpe_high": high}
+        found |= {"oos.sharpe_low": sure.low, "oos.sharpe_high": sure.high}
         found |= {
             "folds": len(self.fits),
             "folds.flat": sum(not fit.chosen for fit in self.fits),

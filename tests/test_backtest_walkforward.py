@@ -237,6 +237,7 @@ def test_the_summary_is_plain(found: WalkForward) -> None:
     told = found.summary()
     assert json.loads(json.dumps(told, allow_nan=True)).keys() == told.keys()
     assert all(isinstance(value, int | float) for value in told.values())
+    assert found.verdict()["sharpe interval"].value == told["oos.sharpe_low"]
     assert told["oos.sharpe_low"] < told["oos.sharpe"] < told["oos.sharpe_high"]
 
 
