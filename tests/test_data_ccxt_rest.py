@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import threading
 import time
@@ -13,17 +12,18 @@ from pathlib import Path
 
 import pytest
 from venue_server.binance import KEY
-from venue_server.case import NOW, QUICK, client_of, fetch, same, truth_of, wish
+from venue_server.case import CONTRACTS, NOW, QUICK, client_of, fetch, same, truth_of, wish
 from venue_server.server import Fault, VenueServer
-from venue_server.truth import DAY, HOUR
+from venue_server.truth import HOUR
 
 from data.errors import BadInput, Banned, Corrupt, NotFound, SourceError, Unreachable
 from data.fetching.asked import Wish
 from data.fetching.job import plan
 from data.sources.ccxt_rest import VenueClient
-from data.sources.manners import Manners, Pace
+from data.sources.heard import Heard, retry_after
+from data.sources.manners import Pace
 from data.sources.venue_facts import What
-from data.sources.venue_keys import Keys, keys_of
+from data.sources.venue_keys import Keys
 from data.sources.venue_table import TABLE, facts
 from data.store import Store
 
@@ -59,34 +59,6 @@ def test_retry_after_is_honoured_by_everybody(server: VenueServer, store: Store)
     same(store, server.truth, "binance", candles(), What.CANDLES)
 
 
-def test_a_pace_holds_every_thread_back() -> None:
-    pace, ends = Pace(), []
-    started = time.monotonic()
-    pace.hold(0.2)
-
-    def one() -> None:
-        pace.wait(0.05)
-        ends.append(time.monotonic() - started)
-
-    threads = [threading.Thread(target=one) for _ in range(4)]
-    for t in threads:
-        t.start()
-    for t in threads:
-        t.join()
-    assert all(end >= 0.2 + 0.05 * i for i, end in enumerate(sorted(ends)))
-
-
-def test_lanes_of_a_pace_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr(time, "sleep", slept.append)
-    pace = Pace()
-    pace.wait(100.0, "statistics")
-    pace.wait(100.0, "bars")
-    assert slept == []
-    pace.wait(0.0, "bars")
-    assert 90.0 < slept[0] <= 100.0
-
-
 def test_the_weight_that_ccxt_knows_paces_the_requests(server: VenueServer) -> None:
     """Binance counts 2 for 499 bars and ccxt gives a weight 50 ms; at a tenth of the limit that is a second."""
     client = client_of("binance", server.url, replace(QUICK, rate=1.0))
@@ -94,6 +66,43 @@ def test_the_weight_that_ccxt_knows_paces_the_requests(server: VenueServer) -> N
     started = time.monotonic()
     client._ccxt.throttle(2)
     assert time.monotonic() - started >= 0.08
+
+
+def test_the_limit_of_an_address_is_shared_by_all_interfaces_of_a_venue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Statistics of USD-M and of COIN-M: 1,000 requests in five minutes, together."""
+    both = (*CONTRACTS["binance"], *CONTRACTS["binance-coinm"])
+    with VenueServer(replace(truth_of("binance"), contracts=both)) as server:
+        pace, waits = Pace(), []
+        wait = pace.wait
+        monkeypatch.setattr(pace, "wait", lambda s, lane="": (waits.append((s, lane)), wait(s, lane)))
+        for name in ("binance", "binance-coinm"):
+            client = VenueClient(facts(name), replace(QUICK, url=server.url), None, pace)
+            for feed in client.facts.of(What.RATIOS):
+                market = next(iter(client.markets().values()))
+                values = {"start": NOW - HOUR, "end": NOW, "limit": 5, "interval": "5m"}
+                client.ask(feed.method, client.params(feed.params, market, values), feed.pause_s, feed.queue)
+    shared = [s * QUICK.rate for s, lane in waits if lane == "futures/data"]
+    assert shared == [pytest.approx(0.3)] * 8
+    assert {lane for _, lane in waits} == {"futures/data", "binance", "binance-coinm"}
+
+
+def test_a_wait_that_the_venue_asks_for_is_kept_however_it_is_written() -> None:
+    date = "Mon, 21 Sep 2026 14:13:20 GMT"
+    for text, seconds in (("7", 7.0), ("Mon, 21 Sep 2026 14:15:20 GMT", 120.0), ("soon", 0.0), ("", 0.0)):
+        assert retry_after(Heard(429, {"Retry-After": text, "Date": date})) == seconds
+
+
+def test_a_wait_of_more_than_a_minute_is_not_cut_short(server: VenueServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = client_of("binance", server.url)
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    monkeypatch.setattr(client.pace, "hold", slept.append)
+    server.plan = [Fault("429", "time", wait=100.0)]
+    client.ask("fapiPublicGetTime", {})
+    assert slept[:2] == [100.0, 100.0]
+    server.plan = [Fault("429", "time", wait=3600.0)]
+    with pytest.raises(Unreachable, match="binance asks to wait for 3,600 s"):
+        client.ask("fapiPublicGetTime", {})
 
 
 def test_a_slow_answer_is_asked_for_again(server: VenueServer, store: Store) -> None:
@@ -173,8 +182,18 @@ def test_a_ban_of_bybit_is_ten_minutes() -> None:
     with VenueServer(truth_of("bybit")) as server:
         server.plan = [Fault("403", "kline")]
         client = client_of("bybit", server.url)
-        with pytest.raises(Banned, match="shut this address out until"):
+        with pytest.raises(Banned, match="shut this address out until 2026-09-21 14:23:20 UTC"):
             client.ask("publicGetV5MarketKline", {"category": "linear", "symbol": "BTCUSDT", "interval": "1"})
+
+
+def test_a_place_that_bybit_does_not_serve_is_no_ban() -> None:
+    """Its network answers 403 for both."""
+    told = "<H1>403 ERROR</H1> The Amazon CloudFront distribution is configured to block access from your country."
+    with VenueServer(truth_of("bybit")) as server:
+        server.plan = [Fault("403", body=told)]
+        with pytest.raises(SourceError, match=r"bybit does not serve this place \(403\)$") as caught:
+            client_of("bybit", server.url).markets()
+        assert not isinstance(caught.value, Banned)
 
 
 # ---- refusals ------------------------------------------------------------------------------------
@@ -204,6 +223,26 @@ def test_a_place_that_is_not_served_is_not_asked_again(server: VenueServer) -> N
     with pytest.raises(SourceError, match="does not serve this place"):
         client_of("binance", server.url).ask("fapiPublicGetKlines", {"symbol": "BTCUSDT", "interval": "1m"})
     assert server.done["451"] == 1
+
+
+@pytest.mark.parametrize(
+    ("venue", "method", "body", "words"),
+    [
+        ("okx", "publicGetPublicTime", '{"code":"50013","data":[],"msg":"Systems are busy. Please try later"}', "busy"),
+        ("bybit", "publicGetV5MarketTime", '{"retCode":10016,"retMsg":"Server error."}', "Server error"),
+    ],
+)
+def test_a_venue_that_says_200_and_is_busy_is_told_in_its_own_words(
+    venue: str, method: str, body: str, words: str
+) -> None:
+    with VenueServer(truth_of(venue)) as server:
+        server.plan = [Fault("200", "time", times=2, body=body)]
+        client = client_of(venue, server.url)
+        client.ask(method, {})
+        assert server.done["200"] == 2
+        server.plan = [Fault("200", "time", times=99, body=body)]
+        with pytest.raises(Corrupt, match=words):
+            client.ask(method, {})
 
 
 def test_a_refused_request_says_the_venues_own_words(server: VenueServer) -> None:
@@ -293,30 +332,3 @@ def test_no_key_goes_with_requests_that_need_none(server: VenueServer, store: St
     fetch(store, candles(5), client)
     assert server.history()
     assert all(KEY not in str(h) for h in server.headers)
-
-
-def test_keys_come_from_the_environment_or_a_file_of_ones_own(tmp_path: Path) -> None:
-    assert keys_of("BINANCE", {}) is None
-    found = keys_of("BINANCE", {"BINANCE_API_KEY": "k", "BINANCE_API_SECRET": "s"})
-    assert found is not None
-    assert (found.key, found.secret) == ("k", "s")
-    assert repr(found) == str(found) == "Keys(***)"
-    with pytest.raises(BadInput, match="BINANCE_API_KEY is set but BINANCE_API_SECRET is not"):
-        keys_of("BINANCE", {"BINANCE_API_KEY": "k"})
-    file = tmp_path / "keys"
-    file.write_text("# mine\nBINANCE_API_KEY = k\nBINANCE_API_SECRET='s'\n")
-    file.chmod(0o644)
-    environment = {"UNWIND_KEYS": str(file)}
-    if os.name == "posix":
-        with pytest.raises(BadInput, match="chmod 600"):
-            keys_of("BINANCE", environment)
-    file.chmod(0o600)
-    assert keys_of("BINANCE", environment) == found
-    with pytest.raises(NotFound, match="which is not there"):
-        keys_of("BINANCE", {"UNWIND_KEYS": str(tmp_path / "none")})
-
-
-def test_manners_say_how_much_of_the_limit_is_used() -> None:
-    assert Manners().rate == 1.0
-    assert facts("bybit").bans == {403: 600.0}
-    assert DAY == 24 * HOUR

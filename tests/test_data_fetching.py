@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -14,7 +15,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ from venue_server.server import Fault, VenueServer
 from venue_server.truth import DAY, HOUR, MINUTE, Contract
 
 from data import clock
-from data.errors import BadInput, Corrupt
+from data.errors import BadInput, Corrupt, NotFound
 from data.fetching.asked import Series, Wish, exact, find, interval_of, things_of
 from data.fetching.job import plan
 from data.fetching.missing import Span, lacking, merged, without
@@ -169,6 +169,17 @@ def test_okx_says_that_its_settlements_go_back_three_months() -> None:
     assert "unwind import file" in made.notes[0]
 
 
+def test_what_a_venue_has_of_some_contracts_only_is_said_and_not_asked_for() -> None:
+    made = ready(BYBIT, wish("bybit", [What.PREMIUM], NOW - DAY))
+    assert made.notes == ("bybit has premium of linear contracts only, not of BTC/USD:BTC",)
+    assert [s.symbol for s in made.series] == ["BTC/USDT:USDT"]
+
+
+def test_the_interface_that_was_named_is_the_one_that_lacks_a_contract() -> None:
+    with pytest.raises(NotFound, match="binance-coinm does not trade BTCUSDT now"):
+        find(("BTCUSDT",), [(BINANCE_COINM, markets("binance-coinm"))])
+
+
 def test_a_contract_is_not_asked_for_long_before_it_was_listed_or_after_it_is_gone() -> None:
     c = Contract("BTC", listed=NOW - 50 * DAY, delisted=NOW - 20 * DAY)
     market = {
@@ -228,6 +239,8 @@ def test_an_answer_becomes_rows_of_the_schema() -> None:
         ([kline(0)[:5]], "documented form"),
         ([[*kline(0)[:4], "", *kline(0)[5:]]], "close is empty"),
         ([[*kline(0)[:4], "n/a", *kline(0)[5:]]], "documented form"),
+        ([[*kline(0)[:4], "NaN", *kline(0)[5:]]], "close is no number"),
+        ([[*kline(0)[:4], "1e999", *kline(0)[5:]]], "close is no number"),
         ({"code": 0}, "documented form"),
         ([{"t": 1}], "documented form"),
         (["x"], "documented form"),
@@ -354,7 +367,7 @@ def test_killed_halfway_the_same_command_goes_on(server: VenueServer, store: Sto
             enough = asked + rng.randint(20, 30)
             server.plan = [Fault("slow", times=10_000, wait=0.01)]
             while process.poll() is None and len(server.history()) < enough:
-                pass
+                time.sleep(0.002)
             process.kill()
         for name in ("candles", "funding"):  # opens, and holds nothing but truth
             rows = table(store, name)

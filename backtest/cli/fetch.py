@@ -105,14 +105,15 @@ def _clients(venue: str, asking: Asking) -> list[VenueClient]:
         from data.sources.ccxt_rest import VenueClient
     except ModuleNotFoundError as missing:
         raise NotFound(f"fetching needs {missing.name}: pip install 'unwind[exchanges]'") from None
-    from data.sources.manners import Manners, is_loopback
+    from data.sources.manners import Manners, Pace, is_loopback
     from data.sources.venue_keys import keys_of
 
     manners = Manners(asking.url, asking.rate, asking.timeout)
     keys = {v.name: keys_of(v.keys) if v.keys else None for v in interfaces}
     if any(keys.values()) and asking.url.startswith("http://") and not is_loopback(asking.url):
         raise BadInput(f"--url {asking.url}: a key is sent only over https; unset it, or name an https address")
-    return [VenueClient(v, manners, keys[v.name]) for v in interfaces]
+    pace = Pace()
+    return [VenueClient(v, manners, keys[v.name], pace) for v in interfaces]
 
 
 class _Bar:

@@ -108,8 +108,8 @@ def find(
     for name in symbols:
         symbol = name if name in by_name else by_id.get(name, unified(name, venue))
         if symbol not in by_name:
-            hint = did_you_mean(symbol, by_name)
-            raise NotFound(f"{venue} does not trade {name} now: {hint} (what is delisted is in the archives only)")
+            hint, asked = did_you_mean(symbol, by_name), parts[0][0].name
+            raise NotFound(f"{asked} does not trade {name} now: {hint} (what is delisted is in the archives only)")
         found[symbol] = by_name[symbol]
     return found
 
@@ -150,14 +150,27 @@ def exact(wish: Wish, found: Mapping[str, tuple[VenueFacts, Market]], now: Mappi
         symbols = {s: m for s, (f, m) in found.items() if f is facts}
         for feed in feeds:
             interval = interval_of(feed, wish.interval, facts.name)
+            notes.update(dict.fromkeys(_of_no_contract(facts, feed, symbols)))
             reach = _reach(feed, interval, now[facts.name])
             if reach is not None and wish.since < reach:
                 notes[_too_old(facts, feed, reach, wish, list(symbols))] = None
             for symbol, market in symbols.items():
+                if _kind(market) not in feed.contracts:
+                    continue
                 start, stop = _times(wish, feed, interval, reach, market, facts, now[facts.name])
                 if start < stop:
                     series.append(Series(facts, feed, symbol, market, interval, start, stop))
     return Exact(tuple(series), tuple(notes))
+
+
+def _kind(market: Market) -> str:
+    return "inverse" if market["inverse"] else "linear"
+
+
+def _of_no_contract(facts: VenueFacts, feed: Feed, symbols: Mapping[str, Market]) -> list[str]:
+    names = [s for s, m in symbols.items() if _kind(m) not in feed.contracts]
+    kinds = " or ".join(feed.contracts)
+    return [f"{facts.name} has {feed.what} of {kinds} contracts only, not of {', '.join(names)}"] if names else []
 
 
 def _reach(feed: Feed, interval: int, now: int) -> int | None:

@@ -216,7 +216,7 @@ class _Reader:
         params = self.client.params(s.feed.params, s.market, values)
         manners = self.client.manners
         for attempt in range(1, manners.attempts + 1):
-            answer = self.client.ask(s.feed.method, params, s.feed.pause_s)
+            answer = self.client.ask(s.feed.method, params, s.feed.pause_s, s.feed.queue)
             self.requests += 1
             try:
                 frame = frame_of(s.feed, answer.payload, Window(start, stop, s.interval), s.inverse, s.size)

@@ -7,7 +7,8 @@ object of its own, and all share one `Pace`.
 2. ccxt signs, sends and decodes. What it raises becomes one of ours in `errors_of`, the most specific first:
    a ban is `Banned`, with its end; a key, a symbol or a request that the venue refuses is an error of that request;
    429, 5xx, a time-out, a broken connection or an answer that is no JSON are worth another try (`_Again`).
-3. Another try comes after a pause that doubles, or as long as `Retry-After` says; meanwhile nobody asks.
+3. Another try comes after a pause that doubles, or as long as `Retry-After` says; meanwhile nobody asks. A venue that
+   asks to wait for longer than `_PATIENCE_S` ends it.
 4. A venue that never answered is `Unreachable` after two tries: there is no network.
 
 Keys are sent by ccxt and appear nowhere else: not in messages, which are our own words and scrubbed of them, and not in
@@ -23,7 +24,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -33,16 +34,18 @@ import requests
 
 from data import clock
 from data.errors import Banned, Corrupt, NotFound, SourceError, Unreachable
+from data.sources.heard import Heard, ban, plain, retry_after, told
 from data.sources.manners import Manners, Pace, dig, is_loopback, lane_of, moved
 from data.sources.venue_facts import VenueFacts
 from data.sources.venue_keys import Keys
 from data.symbols import is_unified, unified
 
-_LONGEST_PAUSE_S = 60.0
+_LONGEST_PAUSE_S = 60.0  # of our own choice
+_PATIENCE_S = 600.0
 _ENOUGH = 5  # requests given up in a row: the venue, not the request, is the trouble
 _PLACEHOLDER = re.compile(r"^\$([a-z]+)(?:\.(\w+))?$")
-_BAN_END = re.compile(r"banned until (\d{13})")
 _PLACE = {451: "does not serve this place", 403: "forbids what was asked"}
+_ABROAD = re.compile(r"from your country|restricted (location|country|region)", re.IGNORECASE)
 _Result = TypeVar("_Result")
 Market = Mapping[str, Any]
 
@@ -62,21 +65,18 @@ class _Again(Exception):
         self.pause_s, self.silent, self.stop = pause_s, silent, stop or silent
 
 
-@dataclass
-class _Heard:
-    """What the last answer's envelope said, of one thread."""
-
-    status: int = 0
-    headers: Mapping[str, str] = field(default_factory=dict)
-    sha256: str = ""
-
-
 class VenueClient:
     """One venue's REST interface."""
 
-    def __init__(self, facts: VenueFacts, manners: Manners | None = None, keys: Keys | None = None) -> None:
+    def __init__(
+        self,
+        facts: VenueFacts,
+        manners: Manners | None = None,
+        keys: Keys | None = None,
+        pace: Pace | None = None,
+    ) -> None:
         self.facts, self.manners, self.keys = facts, manners or Manners(), keys
-        self.pace = Pace()
+        self.pace = pace or Pace()
         self._mine = threading.local()
         self._lock = threading.Lock()
         self._markets: dict[str, Market] = {}
@@ -87,12 +87,12 @@ class VenueClient:
 
     # ---- asking ----------------------------------------------------------------------------------
 
-    def ask(self, method: str, params: Mapping[str, Any], pause_s: float = 0.0) -> Answer:
-        """One request, tried again as often as is worth it."""
+    def ask(self, method: str, params: Mapping[str, Any], pause_s: float = 0.0, queue: str = "") -> Answer:
+        """One request, tried again as often as is worth it; `pause_s` to the next one in the same queue."""
 
         def once() -> Answer:
             if pause_s:
-                self.pace.wait(pause_s / self.manners.rate, lane_of(method))
+                self.pace.wait(pause_s / self.manners.rate, queue or lane_of(method))
             payload = getattr(self._ccxt, method)(dict(params))
             if not isinstance(payload, dict | list):
                 raise _Again("the answer is no JSON")
@@ -155,10 +155,13 @@ class VenueClient:
                 hopeless = trouble.silent and not self._answered and attempt >= 2
                 if attempt == self.manners.attempts or hopeless:
                     raise self._give_up(what, trouble, attempt) from None
-                pause = max(trouble.pause_s, self.manners.pause_s * 2 ** (attempt - 1))
+                if trouble.pause_s > _PATIENCE_S:
+                    self._gone = Unreachable(f"{self.facts.name} asks to wait for {trouble.pause_s:,.0f} s: {trouble}")
+                    raise self._gone from None
+                pause = max(trouble.pause_s, min(_LONGEST_PAUSE_S, self.manners.pause_s * 2 ** (attempt - 1)))
                 if trouble.pause_s:
-                    self.pace.hold(min(_LONGEST_PAUSE_S, pause))
-                time.sleep(min(_LONGEST_PAUSE_S, pause))
+                    self.pace.hold(pause)
+                time.sleep(pause)
             except Banned as ban:
                 self._gone = ban
                 raise
@@ -192,10 +195,10 @@ class VenueClient:
     # ---- ccxt ------------------------------------------------------------------------------------
 
     @property
-    def _heard(self) -> _Heard:
+    def _heard(self) -> Heard:
         if not hasattr(self._mine, "heard"):
-            self._mine.heard = _Heard()
-        heard: _Heard = self._mine.heard
+            self._mine.heard = Heard()
+        heard: Heard = self._mine.heard
         return heard
 
     @property
@@ -226,7 +229,8 @@ class VenueClient:
 
     def _throttle(self, exchange: Any) -> Callable[..., None]:
         def throttle(cost: float | None = None) -> None:
-            self.pace.wait(exchange.rateLimit / 1000 * (1.0 if cost is None else cost) / self.manners.rate)
+            seconds = exchange.rateLimit / 1000 * (1.0 if cost is None else cost)
+            self.pace.wait(seconds / self.manners.rate, self.facts.name)
 
         return throttle
 
@@ -254,84 +258,40 @@ _SILENT = logging.Logger("unwind.ccxt", logging.CRITICAL + 1)
 
 
 @contextmanager
-def errors_of(facts: VenueFacts, what: str, heard: _Heard, keys: Keys | None = None) -> Iterator[None]:
+def errors_of(facts: VenueFacts, what: str, heard: Heard, keys: Keys | None = None) -> Iterator[None]:
     """ccxt's errors, and those of requests below it, as ours: the most specific wins."""
-    heard.status, heard.headers = 0, {}
+    heard.status, heard.headers, heard.sha256 = 0, {}, ""
     name = facts.name
     try:
         yield
     except (ccxt.BaseError, requests.RequestException, OSError) as error:
-        told = _told(error, keys)
+        words = told(error, keys)
+        if heard.status in _PLACE and _ABROAD.search(str(error)):
+            raise SourceError(f"{name} {_PLACE[451]} ({heard.status})") from None
         if heard.status in facts.bans:
-            raise _ban(facts, heard, told) from None
+            raise ban(facts, heard, words) from None
         if heard.status in _PLACE:
-            raise SourceError(f"{name} {_PLACE[heard.status]} ({heard.status}): {told}") from None
+            raise SourceError(f"{name} {_PLACE[heard.status]} ({heard.status}): {words}") from None
         if heard.status >= 500:
-            raise _Again(f"the venue is in trouble ({heard.status})", _retry_after(heard)) from None
+            raise _Again(f"the venue is in trouble ({heard.status})", retry_after(heard)) from None
         if heard.status == 429 or isinstance(error, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
-            raise _Again("it asks to slow down", _retry_after(heard), stop=True) from None
+            raise _Again("it asks to slow down", retry_after(heard), stop=True) from None
         if isinstance(error, ccxt.RequestTimeout | requests.Timeout | TimeoutError):
             raise _Again("no answer in time", silent=True) from None
+        if heard.sha256 and heard.status < 400 and isinstance(error, ccxt.NetworkError):
+            raise _Again(words) from None  # the venue's own words, such as that it is busy
         if heard.status < 400 and isinstance(error, ccxt.NetworkError | requests.RequestException | OSError):
-            raise _Again(_plain(error), silent=True) from None
+            raise _Again(plain(error), silent=True) from None
         if isinstance(error, ccxt.AuthenticationError):
-            raise SourceError(f"{name} refuses the API key for {what}: {told}") from None
+            raise SourceError(f"{name} refuses the API key for {what}: {words}") from None
         if isinstance(error, ccxt.BadSymbol):
-            raise NotFound(f"{name} does not know the contract of this request for {what}: {told}") from None
-        if isinstance(error, ccxt.OnMaintenance | ccxt.NullResponse | ccxt.BadResponse):
-            raise _Again(told) from None
-        raise SourceError(f"{name} refuses {what}: {told}") from None
+            raise NotFound(f"{name} does not know the contract of this request for {what}: {words}") from None
+        passing = bool(facts.busy and re.search(facts.busy, str(error)))
+        if passing or isinstance(error, ccxt.OnMaintenance | ccxt.NullResponse | ccxt.BadResponse):
+            raise _Again(words) from None
+        raise SourceError(f"{name} refuses {what}: {words}") from None
     except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
         if heard.status == 0:
             raise
         # ccxt reads its own answers, such as the list of contracts: one that is cut short trips it
         raise _Again(f"the answer has not the documented form ({type(error).__name__})") from None
-
-
-def _ban(facts: VenueFacts, heard: _Heard, told: str) -> Banned:
-    if match := _BAN_END.search(told):
-        until = int(match[1]) * clock.MS
-    else:
-        until = int((time.time() + (_retry_after(heard) or facts.bans[heard.status])) * clock.SECOND)
-    when = clock.iso(until // clock.SECOND * clock.SECOND)
-    return Banned(
-        f"{facts.name} has shut this address out until {when} UTC ({heard.status}); nothing more is asked. "
-        "Run the same command after that, with a lower --rate"
-    )
-
-
-def _retry_after(heard: _Heard) -> float:
-    wait = str(heard.headers.get("Retry-After", ""))
-    return float(wait) if wait.replace(".", "", 1).isdigit() else 0.0
-
-
-def _told(error: BaseException, keys: Keys | None) -> str:
-    """The venue's own words, without address, query and keys."""
-    text = str(error)
-    if match := re.search(r'"(?:msg|retMsg)"\s*:\s*"([^"]+)"', text):
-        text = match[1] if not (end := _BAN_END.search(text)) else end[0]
-    text = re.sub(r"https?://\S+", "", text)
-    for hidden in (keys.key, keys.secret) if keys else ():
-        text = text.replace(hidden, "***")
-    return " ".join(text.split())[:200] or type(error).__name__
-
-
-def _plain(error: BaseException) -> str:
-    """Why nobody answered, in a few words."""
-    deep: BaseException | None = error
-    words = ""
-    while deep is not None:
-        words += f" {deep}"
-        deep = deep.__cause__ or deep.__context__
-    for sign, meaning in (
-        ("Name or service not known", "its name is not known here"),
-        ("name resolution", "its name is not known here"),
-        ("nodename nor servname", "its name is not known here"),
-        ("Connection refused", "nobody listens there"),
-        ("Network is unreachable", "there is no network"),
-        ("ProxyError", "the proxy does not let it through"),
-        ("SSL", "no safe connection"),
-    ):
-        if sign in words:
-            return meaning
-    return "the connection broke"

@@ -25,7 +25,8 @@ class Manners:
 
 
 class Pace:
-    """One queue for all threads: when the next request may go."""
+    """When the next request may go: one for all threads, and for all interfaces of a venue, which know the address that
+    asks. Each lane is a limit of its own."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -38,8 +39,9 @@ class Pace:
             now = time.monotonic()
             start = max(now, self._free.get(lane, 0.0), self._held)
             self._free[lane] = start + seconds
-        if start > now:
+        while start > (now := time.monotonic()):
             time.sleep(start - now)
+            start = max(start, self._held)  # the venue may have asked to wait in the meantime
 
     def hold(self, seconds: float) -> None:
         """Nobody asks for so long."""

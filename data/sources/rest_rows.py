@@ -88,6 +88,8 @@ def _series(feed: Feed, name: str, rows: Sequence[Any]) -> pl.Series:
         numbers = pl.Series(name, values, dtype=kind)
     if not loose and numbers.null_count():
         raise ValueError(f"{name} is empty")
+    if kind == pl.Float64 and not numbers.drop_nulls().is_finite().all():
+        raise ValueError(f"{name} is no number")
     return numbers
 
 

@@ -70,7 +70,8 @@ _um_oi = Feed(
     intervals=_BINANCE_PERIODS,
     reach_s=30 * DAY_S,
     lag_s=PUBLISH_S,
-    pause_s=0.3,  # 1,000 requests in 5 minutes
+    pause_s=0.3,  # 1,000 requests in 5 minutes from one address
+    queue="futures/data",
     elsewhere=ARCHIVE.format("metrics"),
 )
 _um_funding = Feed(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from data.sources import rest_brackets
 from data.sources.venue_facts import PRICES, PUBLISH_S, Feed, TierFeed, VenueFacts, What
@@ -39,9 +40,10 @@ _bybit_klines = Feed(
 _BYBIT_PERIODS = {"5m": "5min", "15m": "15min", "30m": "30min", "1h": "1h", "4h": "4h", "1d": "1d"}
 
 
-def _bybit_price(what: What, method: str, page: str) -> Feed:
+def _bybit_price(what: What, method: str, page: str, **more: Any) -> Feed:
     return replace(
         _bybit_klines,
+        **more,
         what=what,
         method=method,
         doc=_BYBIT_DOC + page,
@@ -59,7 +61,9 @@ BYBIT = VenueFacts(
         _bybit_klines,
         _bybit_price(What.MARK, "publicGetV5MarketMarkPriceKline", "mark-kline"),
         _bybit_price(What.INDEX, "publicGetV5MarketIndexPriceKline", "index-kline"),
-        _bybit_price(What.PREMIUM, "publicGetV5MarketPremiumIndexPriceKline", "premium-index-kline"),
+        _bybit_price(
+            What.PREMIUM, "publicGetV5MarketPremiumIndexPriceKline", "premium-index-kline", contracts=("linear",)
+        ),
         Feed(
             What.FUNDING,
             "publicGetV5MarketFundingHistory",
@@ -79,7 +83,7 @@ BYBIT = VenueFacts(
             page=200,
             time="timestamp",
             newest_first=True,
-            # openInterest sums both sides; singleOpenInterest is there since June 2026
+            # openInterest sums both sides, in all of the history; answers carry singleOpenInterest since June 2026
             columns={"quantity": "coalesce(singleOpenInterest, openInterest / 2)"},
             rows=("result", "list"),
             optional=("singleOpenInterest",),
@@ -112,6 +116,7 @@ BYBIT = VenueFacts(
         rest_brackets.bybit,
     ),
     bans={403: 600.0},  # "access too frequent": ten minutes
+    busy=r'"retCode":\s*(10000|10016|10019)\b',  # time-out of the server, its error, its restart
     delisting="deliveryTime",
     contract_size=1.0,  # a dollar; ccxt gives the smallest order
 )

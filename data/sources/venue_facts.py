@@ -98,6 +98,8 @@ class Feed:
     since: str = ""  # the first day there is
     lag_s: float = 0.0  # how long after its own time a row is published
     pause_s: float = 0.0  # between two requests, where the venue's weight is not all there is to heed
+    queue: str = ""  # feeds that name the same one wait for each other; the pause is theirs together
+    contracts: tuple[str, ...] = ("linear", "inverse")  # of which it is served
     span_s: int | None = None  # the longest window the venue accepts
     elsewhere: str = ""  # where older history comes from
 
@@ -149,6 +151,7 @@ class VenueFacts:
     time: tuple[str, tuple[str | int, ...]] | None = None  # endpoint and place of the venue's clock, in milliseconds
     lacks: Mapping[What, str] = field(default_factory=dict)  # what it does not serve, and what to do
     bans: Mapping[int, float] = field(default_factory=dict)  # status that means a ban: how long, unless it is said
+    busy: str = ""  # pattern of an error that passes, where ccxt takes it for a refusal
     delisting: str = ""  # field of a contract's facts with its last trading time
     contract_size: float | None = None  # where ccxt's is none
     tick_drifts: bool = False  # the price step follows the price: there is none to store

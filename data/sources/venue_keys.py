@@ -31,12 +31,14 @@ def keys_of(prefix: str, environment: Mapping[str, str] | None = None) -> Keys |
     """The key of a venue, if the user has set one."""
     env = os.environ if environment is None else environment
     names = (f"{prefix}_API_KEY", f"{prefix}_API_SECRET")
-    found = {n: env[n] for n in names if env.get(n)}
+    found = {n: env[n].strip() for n in names if env.get(n, "").strip()}
     if not found and env.get("UNWIND_KEYS"):
         found = {n: v for n, v in _read(Path(env["UNWIND_KEYS"]).expanduser()).items() if n in names}
     if len(found) == 1:
         missing = next(n for n in names if n not in found)
         raise BadInput(f"{next(iter(found))} is set but {missing} is not; set both or none")
+    if odd := [n for n, v in found.items() if not (v.isascii() and v.isprintable()) or " " in v]:
+        raise BadInput(f"{odd[0]} is no key: it holds characters that no key has; copy it once more")
     return Keys(found[names[0]], found[names[1]]) if found else None
 
 

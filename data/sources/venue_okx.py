@@ -92,7 +92,7 @@ OKX = VenueFacts(
             method="publicGetMarketHistoryIndexCandles",
             doc=_OKX_DOC + "#public-data-rest-api-get-index-candlesticks-history",
             params={
-                "instId": "$info.instFamily",
+                "instId": "$info.uly",  # the index: BTC-USD, where the family may be BTC-USD_UM
                 "bar": "$interval",
                 "before": "$before",
                 "after": "$after",

@@ -38,6 +38,8 @@ def answer(truth: Truth, path: str, params: Params, headers: Any) -> Reply | Non
     c = next((x for x in truth.contracts if market_id(x) == params.get("symbol")), None)
     if c is None or params.get("category") != ("inverse" if c.inverse else "linear"):
         return _bad("Symbol Invalid")
+    if name == "premium-index-price-kline" and c.inverse:  # premium-index-kline: "USDT and USDC perpetual"
+        return _bad("Category is invalid")
     if name in PRICES:
         return _klines(truth, c, PRICES[name], params)
     if name == "funding/history":

@@ -73,6 +73,8 @@ def wanted(truth: Truth, venue: str, asked: Wish, what: What, interval: str) -> 
         return expected.instruments(truth, venue, chosen)
     parts: list[pl.DataFrame] = []
     for c in chosen:
+        if (venue, what, c.inverse) == ("bybit", What.PREMIUM, True):
+            continue  # its page: USDT and USDC perpetual
         if what in PRICE_OF:
             parts.append(expected.candles(truth, venue, c, PRICE_OF[what], interval, since, until))
         elif what is What.FUNDING:

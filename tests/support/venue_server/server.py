@@ -40,6 +40,7 @@ class Fault:
     times: int = 1
     after: int = 0
     wait: float = 0.0
+    body: str = ""  # of a status, in place of the venue's usual one
 
 
 @dataclass
@@ -183,7 +184,8 @@ def _handler(server: VenueServer) -> type[BaseHTTPRequestHandler]:
             if fault and word.isdigit():
                 until = server.truth.now + 600_000
                 wait = {"Retry-After": f"{fault.wait:g}"} if fault.wait else {}
-                self.send(int(word), json.dumps(_body(word, asked.path, until)).encode(), wait)
+                body = fault.body or json.dumps(_body(word, asked.path, until))
+                self.send(int(word), body.encode(), wait)
                 return
             reply = server.reply(asked, self.headers)
             _spoil(reply, word)
