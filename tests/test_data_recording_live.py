@@ -374,21 +374,22 @@ def test_a_contract_listed_meanwhile(venues: Venues, store: Path, monkeypatch: p
 
 def test_a_contract_that_no_list_names(venues: Venues, store: Path) -> None:
     """It costs nobody else anything: not a connection, not a gap."""
-    unknown = Truth("binance", "NOPE", now_ms(), "long", 1.5, 10.0)
+    nobody = ("NOPE", "NADA")
     with Live(quick_plan(store, venues, ("binance",))) as live:
         live.wait_up("binance")
         for i in range(3):
-            venues.push([replace(unknown, ts_ms=unknown.ts_ms + i)])
-            venues.push(some("binance", 5, seed=100 * i))
-            venues.wait_for(lambda i=i: live.status.of("binance").damaged == i + 1)
-        live.wait(15)
+            for n, coin in enumerate(nobody):
+                venues.push(some("binance", 1, seed=i, coins=(coin,)))
+                venues.push(some("binance", 5, seed=100 * i + 10 * n))
+                venues.wait_for(lambda n=2 * i + n + 1: live.status.of("binance").damaged == n)
+        live.wait(30)
     asked = venues.requests["fapi.binance.com/fapi/v1/exchangeInfo"]
-    venues.sent = [t for t in venues.sent if t.coin != "NOPE"]
+    venues.sent = [t for t in venues.sent if t.coin not in nobody]
     assert_truth(store, venues)
-    assert (venues.connections["binance"], asked) == (1, 2)  # one more look, not one an event
-    assert {(g["symbol"], "NOPEUSDT" in g["reason"]) for g in gaps(store)} == {("NOPEUSDT", True)}
+    assert (venues.connections["binance"], asked) == (1, 3)  # one more look each, not one an event
+    assert {(g["symbol"], g["symbol"] in g["reason"]) for g in gaps(store)} == {(f"{c}USDT", True) for c in nobody}
     kept = Store(store).query("SELECT payload FROM raw WHERE stream = 'damaged'").to_pylist()
-    assert len(kept) == 3
+    assert len(kept) == 6
 
 
 def test_a_contract_that_needs_a_topic_of_its_own(venues: Venues, store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

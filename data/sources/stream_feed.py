@@ -26,6 +26,7 @@ from data.sources.stream_events import Contract, Forced, read
 from data.sources.stream_facts import Pace
 
 _STEADY_S = 60.0  # a connection that lasted this long starts the pauses anew
+_LOOKS = 10  # first pauses between two looks for contracts that are not known, however many messages name one
 _HELD = 1_000  # messages of contracts that are not known yet
 
 
@@ -142,16 +143,16 @@ class Feed:
 
     async def _look(self) -> None:
         """Look which contracts there are, now and then or when one is met; a look that fails costs nothing."""
-        if not self._held and self.venue.listed_s < self.pace.relist_s:
+        spacing = _LOOKS * self.pace.pause_s if self._held else self.pace.relist_s
+        if self.venue.listed_s < spacing:
             return
         try:
             await self.venue.load(again=True)
         except SourceError:
             return
-        self._unlisted.clear()
         self.listener.listed()
         held, self._held = self._held, deque()
-        self._unlisted = {n for _, _, m in held for n in self._named_by(m)}
+        self._unlisted |= {n for _, _, m in held for n in self._named_by(m)}
         for now, text, message in held:
             self._read(now, text, message)
 
