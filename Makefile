@@ -17,7 +17,7 @@ unexport UV_NO_DEPS UV_NO_EDITABLE UV_NO_VERIFY_HASHES UV_TARGET UV_PREFIX
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_REQUIRE_HASHES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench-data bench-engine bench-crowd bench-fetch mutants lock wheel clean
+.PHONY: help setup demo test check lab bench-data bench-engine bench-research bench-crowd bench-fetch mutants lock wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -58,6 +58,9 @@ bench-data: setup ## measure the store (minutes)
 
 bench-engine: setup ## measure the engine (minutes)
 	$(BIN)/python benchmarks/bench_engine.py
+
+bench-research: setup ## measure sweeps, walk-forward and executors (minutes)
+	$(BIN)/python benchmarks/bench_research.py
 
 bench-crowd: setup ## judge the simulated market on unseen seeds (minutes)
 	$(BIN)/python benchmarks/simulated_market.py

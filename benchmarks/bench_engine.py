@@ -457,14 +457,14 @@ def lines_of(title: str, rows: Table) -> list[str]:
     return [f"### {title}", "", "| what | measured |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows), ""]
 
 
-def keep(tables: list[tuple[str, Table]]) -> None:
+def keep(tables: list[tuple[str, Table]], mark: str = "engine", title: str = "Engine (`make bench-engine`)") -> None:
     import numba
 
     path = HERE / "RESULTS.md"
-    begin, end = "<!-- engine -->", "<!-- /engine -->"
+    begin, end = f"<!-- {mark} -->", f"<!-- /{mark} -->"
     text = path.read_text() if path.exists() else "# Measurements\n"
     if begin not in text:
-        text += f"\n## Engine (`make bench-engine`)\n\n{begin}\n{end}\n"
+        text += f"\n## {title}\n\n{begin}\n{end}\n"
     gcc = subprocess.run(["gcc", "-dumpfullversion"], capture_output=True, text=True, check=False).stdout.strip()
     versions = f"Python {platform.python_version()}, numba {numba.__version__}, gcc {gcc}, {os.cpu_count()} cores, {processor()}"
     made = "\n".join(line for table in tables for line in lines_of(*table))
