@@ -42,16 +42,24 @@ def load(name: str, package: str | None = None) -> type[Strategy]:
         problem = f"there is no strategy {name}: {did_you_mean(name, found)}"
         failed = f"\nCould not be read: {'; '.join(broken)}" if broken else ""
         raise NotFound(f"{problem}, or write file.py:Class{failed}")
-    classes = {_class(thing) for thing in found[name]}
-    if len(classes) > 1:
-        homes = " and ".join(sorted(cls.__module__ for cls in classes))
-        raise BadInput(f"{name} is the name of several strategies, in {homes}: rename one of them")
-    return classes.pop()
+    return _only(name, found[name])
 
 
 def available(package: str | None = None, broken: list[str] | None = None) -> list[str]:
     """The names that `load` knows without a file. `broken`: gets what could not be read."""
     return sorted(_known(package, [] if broken is None else broken))
+
+
+def usable(package: str | None = None, broken: list[str] | None = None) -> list[tuple[str, type[Strategy]]]:
+    """Every strategy that can be loaded, by name. `broken`: gets what cannot, so that one does not hide the others."""
+    problems: list[str] = [] if broken is None else broken
+    found: list[tuple[str, type[Strategy]]] = []
+    for name, things in sorted(_known(package, problems).items()):
+        try:
+            found.append((name, _only(name, things)))
+        except BadInput as error:
+            problems.append(str(error))
+    return found
 
 
 def _split(name: str) -> tuple[Path, bool, str]:
@@ -92,7 +100,7 @@ def _module(path: Path) -> ModuleType:
     sys.path.insert(0, folder)
     try:
         exec(compile(whole.read_bytes(), str(whole), "exec", dont_inherit=True), vars(module))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         sys.modules.pop(name) if before is None else sys.modules.__setitem__(name, before)
         raise _unreadable(error, str(whole)) from error
     finally:
@@ -100,7 +108,7 @@ def _module(path: Path) -> ModuleType:
     return module
 
 
-def _unreadable(error: Exception, file: str) -> BadInput:
+def _unreadable(error: Exception | SystemExit, file: str) -> BadInput:
     """What is wrong in the file, by the last of its own lines that was run."""
     if isinstance(error, BadInput):
         return error
@@ -140,11 +148,19 @@ def _of_package(package: str, broken: list[str]) -> list[type[Strategy]]:
             continue
         try:
             module = importlib.import_module(f"{package}.{info.name}")
-        except Exception as error:  # noqa: BLE001 - one broken strategy does not hide the others
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - one broken strategy does not hide the others
             broken.append(f"{package}.{info.name} ({type(error).__name__}: {error})")
             continue
         found += _classes(module).values()
     return found
+
+
+def _only(name: str, things: list[type[Strategy] | EntryPoint]) -> type[Strategy]:
+    classes = {_class(thing) for thing in things}
+    if len(classes) > 1:
+        homes = " and ".join(sorted(cls.__module__ for cls in classes))
+        raise BadInput(f"{name} is the name of several strategies, in {homes}: rename one of them")
+    return classes.pop()
 
 
 def _class(thing: type[Strategy] | EntryPoint) -> type[Strategy]:
@@ -154,8 +170,9 @@ def _class(thing: type[Strategy] | EntryPoint) -> type[Strategy]:
 def _loaded(entry: EntryPoint) -> type[Strategy]:
     try:
         cls = entry.load()
-    except Exception as error:
-        raise BadInput(f"the strategy {entry.name} ({entry.value}) cannot be loaded: {error}") from error
+    except (Exception, SystemExit) as error:
+        why = f"{type(error).__name__}: {error}"
+        raise BadInput(f"the strategy {entry.name} ({entry.value}) cannot be loaded: {why}") from error
     if not (isinstance(cls, type) and issubclass(cls, Strategy)):
         raise BadInput(f"the strategy {entry.name} ({entry.value}) is no subclass of backtest.strategy.Strategy")
     return cls

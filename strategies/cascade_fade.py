@@ -63,7 +63,7 @@ class CascadeFade(Strategy):
 
     @property
     def max_exposure(self) -> float:
-        return self.leverage
+        return abs(self.leverage)
 
     def features(self, market: Market) -> dict[str, Any]:
         horizon, window = bars_of(market, self.horizon), max(bars_of(market, self.window), 12)

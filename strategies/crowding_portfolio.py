@@ -53,7 +53,7 @@ class CrowdingPortfolio(Strategy):
 
     @property
     def max_exposure(self) -> float:
-        return self.gross
+        return abs(self.gross)
 
     def features(self, market: Market) -> dict[str, Any]:
         if len(market.symbols) < max(self.fewest, 2):

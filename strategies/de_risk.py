@@ -7,8 +7,10 @@ What it does to the strategy that it wraps:
 
 1. Its targets are scaled by `kept` while the market is fragile.
 2. What it holds when that begins is cut to `kept` of it, whatever it says.
-3. It sees the position that it would have without the overlay, so its own rules go on as they were.
-4. When the market is calm again nothing is added: the next target is a full one.
+3. While it lasts, the strategy sees the position that it would have without the overlay, so its own rules go on.
+   With `kept` at 0 there is none to see: it sees that it is flat.
+4. When the market is calm again the overlay adds nothing: the strategy sees what is left, and its next target is a
+   full one.
 
 Fragile: open interest over its own mean reached `crowded` (the median over the symbols that have any), now or within
 the last `calm_after`. One number for the account, so that the legs of a hedge are cut alike.
@@ -61,6 +63,8 @@ class _Guarded(Strategy):
         return (*(inner if isinstance(inner, tuple) else (inner,)), plus(self.crowd_window, self.calm_after))
 
     def features(self, market: Market) -> dict[str, Any]:
+        if not 0.0 <= self.kept <= 1.0:
+            raise BadInput(f"kept={self.kept:g}: the overlay only cuts: write a part of the exposure, from 0 to 1")
         guard = self._guard(market)
         return {**super().features(market), "guard": guard, "guard_before": _at_last_decision(market, guard)}
 

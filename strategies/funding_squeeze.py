@@ -61,7 +61,7 @@ class FundingSqueeze(Strategy):
 
     @property
     def max_exposure(self) -> float:
-        return self.leverage
+        return abs(self.leverage)
 
     def features(self, market: Market) -> dict[str, Any]:
         held = coins_open(market)

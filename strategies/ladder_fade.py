@@ -60,7 +60,7 @@ class LadderFade(Strategy):
 
     @property
     def max_exposure(self) -> float:
-        return self.leverage
+        return abs(self.leverage)
 
     def features(self, market: Market) -> dict[str, Any]:
         return {

@@ -58,7 +58,7 @@ class ManagedTrend(Strategy):
 
     @property
     def max_exposure(self) -> float:
-        return self.leverage
+        return abs(self.leverage)
 
     def features(self, market: Market) -> dict[str, Any]:
         fast, slow = (bars_of(market, length) for length in (self.fast, self.slow))

@@ -41,7 +41,7 @@ class RandomEntry(Strategy):
 
     @property
     def max_exposure(self) -> float:
-        return self.leverage
+        return abs(self.leverage)
 
     def features(self, market: Market) -> dict[str, Any]:
         chance = self.entries_a_day * market.interval / clock.DAY

@@ -55,7 +55,7 @@ class UnwindMomentum(Strategy):
 
     @property
     def max_exposure(self) -> float:
-        return self.leverage
+        return abs(self.leverage)
 
     def features(self, market: Market) -> dict[str, Any]:
         held, lookback = coins_open(market), bars_of(market, self.lookback)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 import pytest
 
 from backtest import cli
+from backtest.cli import stored_market
 from backtest.cli.new import _class_name
 from backtest.strategy_lookup import available
 from data.errors import BadInput
@@ -115,7 +117,7 @@ def test_what_a_store_lacks_is_said(capsys: pytest.CaptureFixture[str], tmp_path
 
 def test_a_market_that_is_too_short_is_said(capsys: pytest.CaptureFixture[str], stored: list[str]) -> None:
     assert cli.main(["check", "warmup", "LadderFade", *stored]) == 2
-    assert "480 bars are too few: the warm-up alone is 1,464 of them" in capsys.readouterr().err
+    assert "480 bars are too few: the warm-up alone is 1,632 of them" in capsys.readouterr().err
 
 
 def test_a_wrong_name_has_a_suggestion(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,21 +139,37 @@ def test_a_file_outside_is_a_strategy_like_any_other(capsys: pytest.CaptureFixtu
     assert (found["name"], found["thesis"], found["tables"]) == ("Peek", "Buy before it rises.", ["candles"])
 
 
-def test_an_installed_package_is_found(tmp_path: Path) -> None:
-    """A real distribution, put where Python looks for them, registers two strategies; one of them is broken."""
+def test_an_installed_package_is_found_and_a_broken_one_hides_nobody(tmp_path: Path) -> None:
+    """A real distribution, put where Python looks for them: one strategy, and three ways to break one."""
     site = tmp_path / "site"
     (site / "their_ideas").mkdir(parents=True)
     (site / "their_ideas" / "__init__.py").write_text("")
     (site / "their_ideas" / "fades.py").write_text(PEEK.replace("class Peek", "class TheirFade"))
+    (site / "their_ideas" / "leaves.py").write_text("import sys\nsys.exit(3)\n")
     info = site / "their_ideas-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-ideas\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[unwind.strategies]\nTheirFade = their_ideas.fades:TheirFade\n")
+    (info / "entry_points.txt").write_text(
+        "[unwind.strategies]\nTheirFade = their_ideas.fades:TheirFade\nGone = their_ideas.gone:Gone\n"
+        "Leaves = their_ideas.leaves:Leaves\nCarry = their_ideas.fades:TheirFade\n"
+    )
     done = unwind(["strategies", "--json"], PYTHONPATH=f"{site}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
     assert done.returncode == 0, done.stderr
     listed = {one["name"]: one for one in json.loads(done.stdout)}
     assert listed["TheirFade"]["module"] == "their_ideas.fades"
-    assert set(available("strategies")) <= set(listed)
+    assert set(listed) == {*available("strategies"), "TheirFade"} - {"Carry"}
+    said = done.stderr.splitlines()
+    assert len(said) == 3
+    assert "Carry is the name of several strategies, in strategies.carry and their_ideas.fades: rename one" in said[0]
+    assert said[1].endswith("cannot be loaded: ModuleNotFoundError: No module named 'their_ideas.gone'")
+    assert said[2].endswith("cannot be loaded: SystemExit: 3")
+
+
+def test_a_file_that_leaves_is_said(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "leaves.py"
+    file.write_text("import sys\n\nsys.exit(3)\n")
+    assert cli.main(["strategies", str(file)]) == 2
+    assert capsys.readouterr().err == "unwind: leaves.py:3: `sys.exit(3)`\nSystemExit: 3\n"
 
 
 def unwind(tokens: list[str], **env: str) -> subprocess.CompletedProcess[str]:
@@ -182,53 +200,75 @@ def test_a_short_warm_up_is_found(capsys: pytest.CaptureFixture[str], ideas: Pat
     assert out.rstrip().endswith(": 1 depends on where the market began")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("check", ["lookahead", "warmup"])
-def test_all_that_are_shipped_pass(check: str, capsys: pytest.CaptureFixture[str]) -> None:
-    code = cli.main(["check", check])
+def test_all_there_are_are_checked_and_those_that_cannot_be_are_named(
+    capsys: pytest.CaptureFixture[str], stored: list[str]
+) -> None:
+    """One that needs five coins stops none of the others; asked for by name, it is an error."""
+    assert cli.main(["check", "lookahead", *stored, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == []
+    assert "not checked: CrowdingPortfolio: CrowdingPortfolio ranks 5 coins or more" in err
+    assert f"{len(available('strategies')) - 1} checked on Market(made-up, ALFA" in err
+    assert cli.main(["check", "lookahead", "CrowdingPortfolio", *stored]) == 2
+
+
+def test_the_made_up_market_suits_those_that_are_hard_to_please(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both legs, six coins to rank, every table; all the others have contracts of their own."""
+    monkeypatch.setattr(stored_market, "MADE_UP_DAYS", 45)  # half of what a person gets, in half of the time
+    assert cli.main(["check", "warmup", "Carry,CrowdingPortfolio,FundingSqueeze,DeRiskedTrend"]) == 0
     out = capsys.readouterr().out
-    assert code == 0, out
-    assert ": none " in out
+    assert out.startswith("4 checked on ")
+    assert ": none depend" in out
 
 
 # ---- a new one ----------------------------------------------------------------------------------------
 
 
-def test_the_template_works_and_its_tests_pass(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    folder = tmp_path / "mine"
+MISTAKES = {  # test of the template -> what is right in it, and wrong
+    "it_does_not_look_ahead": ('"funding_z": z,', '"funding_z": z.shift(-1),'),
+    "its_warm_up_is_enough": ("        return self.window\n", '        return "1h"\n'),
+    "what_it_decides": ("return -leverage * share", "return leverage * share"),
+}
+
+
+def test_the_template_works_and_its_tests_pass_and_find_faults(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As it is written all of its tests pass; with one of three mistakes, the test of that mistake fails."""
+    folder = tmp_path / "my ideas"
     assert cli.main(["new", "strategy", "wick-fade2", "--folder", str(folder)]) == 0
     said = capsys.readouterr().out
     file = folder / "wick_fade2.py"
-    assert f"unwind strategies {file}:WickFade2" in said
-    assert "NewStrategy" not in file.read_text() + (folder / "test_wick_fade2.py").read_text()
+    assert f"unwind strategies '{file}:WickFade2'" in said
+    assert f"python -m pytest '{folder / 'test_wick_fade2.py'}'" in said
+    good = file.read_text()
+    assert "NewStrategy" not in good + (folder / "test_wick_fade2.py").read_text()
+    asked, faults = [str(folder / "test_wick_fade2.py")], set()
+    for number, (test, (right, wrong)) in enumerate(MISTAKES.items()):
+        assert cli.main(["new", "strategy", f"Careless{number}", "--folder", str(folder)]) == 0
+        careless = folder / f"careless{number}.py"
+        assert right in careless.read_text()
+        careless.write_text(careless.read_text().replace(right, wrong))
+        asked += [f"{folder / f'test_careless{number}.py'}::test_{name}" for name in MISTAKES]
+        faults.add((f"test_careless{number}.py", f"test_{test}"))
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-p", "no:cacheprovider", str(folder)],
+        [sys.executable, "-W", "error", "-m", "pytest", "-q", "-rA", "-p", "no:cacheprovider", *asked],
         capture_output=True, text=True, cwd=tmp_path, check=False,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )  # fmt: skip
-    assert done.returncode == 0, done.stdout[-3000:]
-    assert "9 passed" in done.stdout
+    assert done.returncode == 1, done.stdout[-3000:]
+    found = {
+        kind: [(file, test) for file, test in re.findall(rf"^{kind} .*?(test_\w+\.py)::(test_\w+)", done.stdout, re.M)]
+        for kind in ("PASSED", "FAILED", "ERROR")
+    }
+    assert set(found["FAILED"]) == faults
+    assert found["ERROR"] == []
+    assert [file for file, _ in found["PASSED"]].count("test_wick_fade2.py") == 9
+    capsys.readouterr()
     assert cli.main(["strategies", f"{file}:WickFade2", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["tables"] == ["candles", "funding"]
-
-
-@pytest.mark.slow
-def test_the_template_s_tests_find_faults(tmp_path: Path) -> None:
-    """They are no decoration: three mistakes, three failures."""
-    assert cli.main(["new", "strategy", "Careless", "--folder", str(tmp_path)]) == 0
-    file, good = tmp_path / "careless.py", (tmp_path / "careless.py").read_text()
-    mistakes = {
-        "look_ahead": ('"funding_z": z,', '"funding_z": z.shift(-1),'),
-        "warm_up": ("        return self.window\n", '        return "1h"\n'),
-        "decides": ("return -leverage * share", "return leverage * share"),
-    }
-    for test, (right, wrong) in mistakes.items():
-        assert right in good
-        file.write_text(good.replace(right, wrong))
-        done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", test, str(tmp_path)],
-            capture_output=True, text=True, cwd=tmp_path, check=False,
-        )  # fmt: skip
-        assert done.returncode == 1, (test, done.stdout[-2000:])
 
 
 def test_nothing_is_overwritten(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -249,3 +289,26 @@ def test_names_are_made_of_words(given: str, made: str) -> None:
 def test_names_that_are_none_are_refused(name: str) -> None:
     with pytest.raises(BadInput, match="name of a class"):
         _class_name(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("Class", "class.py is no name for a module"),
+        ("for", "for.py is no name for a module"),
+        ("TestFade", "test_fade.py is no name for a module"),
+        ("Json", "json.py would hide the module json"),
+        ("numpy", "numpy.py would hide the module numpy"),
+        ("data", "data.py would hide the module data"),
+        ("HOLD", "HOLD is a name that the file itself uses"),
+        ("Market", "Market is a name that the file itself uses"),
+        ("x" * 300, "File name too long"),
+    ],
+)
+def test_a_name_that_python_would_take_for_another_is_refused(
+    name: str, why: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Each of these would write a strategy whose own tests cannot be run."""
+    assert cli.main(["new", "strategy", name, "--folder", str(tmp_path)]) == 2
+    assert why in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 from strategy_markets import perps, scene
@@ -11,6 +14,7 @@ from backtest.costs import Costs
 from backtest.engine import simulate
 from backtest.features import features_of
 from backtest.result import Result
+from data.align import Bars
 from data.errors import BadInput
 from data.market import FIELDS, Market
 from strategies.carry import Carry, account_for, hedged, legs_of
@@ -83,9 +87,71 @@ def test_a_jump_liquidates_the_short_leg_and_the_coin_pays_for_it() -> None:
     assert 5_000.0 < result.run.series["equity"][-1] < 15_000.0
 
 
+def without_bars(market: Market, symbol: str, first: int, last: int, **facts: Any) -> Market:
+    """The market with a hole in the candles of one leg."""
+    data = {s: symbol_data(market, s) for s in market.symbols}
+    bars = data[symbol].candles
+    assert bars is not None
+    keep = np.ones(len(bars.ts), dtype=bool)
+    keep[first:last] = False
+    prices = (getattr(bars, name)[keep] for name in ("open", "high", "low", "close"))
+    instrument = {**market.instrument(symbol), **facts}
+    data[symbol] = replace(data[symbol], candles=Bars(bars.interval, bars.ts[keep], *prices), instrument=instrument)
+    return Market.build("user", data, market.interval, market.start, market.end)
+
+
+def test_the_legs_hold_as_many_coins_whatever_the_basis_the_lots_and_the_band() -> None:
+    """One leg alone over its band would be brought back alone, and half a hedge is a bet."""
+    wide = perps(4000, 2)
+    for lots in ((0.0, 0.0), (0.01, 0.07)):
+        base = hedged(wide)
+        data = {
+            s: symbol_data(base, s, instrument={**base.instrument(s)} | ({"lot_size": lot} if lot else {}))
+            for s, lot in zip(base.symbols, lots, strict=True)
+        }
+        market = Market.build("user", data, base.interval, base.start, base.end)
+        assert np.nanmax(np.abs(market.close[:, 0] / market.close[:, 1] - 1.0)) > 0.001  # there is a basis
+        result = run(market, Carry(entry=0.02, exit=-0.5, band=0.05))
+        assert len(np.unique(result.run.fills["bar"])) > 10
+        legs = result.run.leg_series["position"]
+        np.testing.assert_allclose(legs[:, 0], -legs[:, 1], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("symbol", ["BTC/USDT", "BTC/USDT:USDT"])
+def test_no_leg_is_entered_while_the_other_does_not_trade(symbol: str) -> None:
+    market = without_bars(hedged(scene(np.full(N, 100.0), None, PAYS), "trade"), symbol, 890, 905)
+    legs = run(market).run.leg_series["position"]
+    np.testing.assert_allclose(legs[:, 0], -legs[:, 1], rtol=1e-9)
+    assert (legs[900] == 0.0).all()
+    assert (legs[910] != 0.0).all()
+
+
+def test_the_coin_is_sold_once_its_perpetual_is_delisted() -> None:
+    market = hedged(scene(np.full(N, 100.0), None, PAYS), "trade")
+    perp, when = "BTC/USDT:USDT", int(market.ts[1200])
+    ended = without_bars(market, perp, 1200, N, delisted=when, delisted_known_at=int(market.ts[1100]))
+    held = run(ended).run.leg_series["position"]
+    assert (held[1190] != 0.0).all()
+    assert (held[1203:] == 0.0).all()
+
+
+def test_a_dated_future_is_no_leg() -> None:
+    """It has the coin of the perpetual in its name, and pays no funding: as a leg it would be short by itself."""
+    base = hedged(perps(300))
+    data = {s: symbol_data(base, s) for s in base.symbols}
+    dated = "BTC/USDT:USDT-250627"
+    data[dated] = symbol_data(base, "BTC/USDT:USDT", funding=None)
+    market = Market.build(base.venue, data, base.interval, base.start, base.end)
+    assert [tuple(market.symbols[j] for j in pair) for pair in legs_of(market)] == [("BTC/USDT", "BTC/USDT:USDT")]
+    with pytest.raises(BadInput, match=f"{dated} is no perpetual"):
+        hedged(market.select([dated]))
+
+
 def test_a_market_of_one_leg_is_refused_with_the_way_out() -> None:
     with pytest.raises(BadInput, match=r"such as BTC/USDT and BTC/USDT:USDT: bring in candles of both, or take"):
         run(scene(np.full(N, 100.0), None, PAYS), account=Account())
+    with pytest.raises(BadInput, match=r"such as BTC/USDT and BTC/USDT:USDT: bring in candles of both"):
+        account_for(hedged(perps(50)).select(["BTC/USDT"]))
     with pytest.raises(BadInput, match="the market holds no index"):
         hedged(scene(np.full(10, 100.0)))
     with pytest.raises(BadInput, match="is no perpetual"):

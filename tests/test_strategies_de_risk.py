@@ -183,6 +183,12 @@ def test_what_cannot_be_wrapped_is_said() -> None:
         de_risked(Clash)
 
 
+@pytest.mark.parametrize("kept", [-0.5, 2.0])
+def test_an_overlay_that_adds_is_refused(kept: float) -> None:
+    with pytest.raises(BadInput, match="the overlay only cuts: write a part of the exposure, from 0 to 1"):
+        features_of(Held(kept=kept), crowded().features_view())
+
+
 def test_the_guard_is_of_the_median_symbol() -> None:
     features, _ = features_of(Held(), crowded().features_view())
     assert set(np.unique(features["guard"])) == {0.5, 1.0}

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from backtest.cli.options import Db, Json, default_db, print_json, print_table
 from data import clock
+from data.errors import BadInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,19 +107,31 @@ def _checked(
 ) -> int:
     from backtest.cli.stored_market import made_up_market, stored_market
     from backtest.cli.strategies import PACKAGE
-    from backtest.strategy_lookup import available, load
+    from backtest.strategy_lookup import load, usable
 
     broken: list[str] = []
-    names = [part.strip() for part in name.split(",") if part.strip()] or available(PACKAGE, broken)
-    classes = [load(label, PACKAGE) for label in names]
+    names = [part.strip() for part in name.split(",") if part.strip()]
+    classes = [load(label, PACKAGE) for label in names] or [cls for _, cls in usable(PACKAGE, broken)]
     market = stored_market(*asked) if asked[0] else made_up_market()
     rows: list[dict[str, Any]] = []
+    left_out: list[str] = []
     for cls in classes:
-        fit = _fitting(cls, market)
+        try:
+            fit = _fitting(cls, market)
+            found = problems(cls(), fit)
+        except BadInput as error:
+            if names:
+                raise
+            left_out.append(
+                f"{cls.__name__}: {error}"
+            )  # nobody asked for this one: the others are checked all the same
+            continue
         rows += [
             {"strategy": cls.__name__, "feature": feature, "bar": clock.iso(int(fit.ts[bar])), "problem": problem}
-            for feature, bar, problem in problems(cls(), fit)
+            for feature, bar, problem in found
         ]
+    for problem in left_out:
+        print(f"not checked: {problem}", file=sys.stderr)
     for problem in broken:
         print(f"could not be read: {problem}", file=sys.stderr)
     if as_json:
@@ -127,7 +140,7 @@ def _checked(
         print_table(rows)
     count = len({row["strategy"] for row in rows})
     verb, rest = what
-    text = f"{len(classes)} checked on {market!r}: {count or 'none'} {verb}{'s' * (count < 2)} {rest}"
+    text = f"{len(classes) - len(left_out)} checked on {market!r}: {count or 'none'} {verb}{'s' * (count < 2)} {rest}"
     print(text, file=sys.stderr if as_json else sys.stdout)
     return 1 if rows else 0
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import keyword
 import re
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -30,25 +33,26 @@ def strategy(
     it keeps its own limit. Nothing is overwritten.
     """
     cls = _class_name(name)
-    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls).lower()
+    stem = _module_name(cls)
     made = {
         folder / f"{stem}.py": (HERE / "strategy.txt").read_text(encoding="utf-8"),
         folder / f"test_{stem}.py": (HERE / "test_strategy.txt").read_text(encoding="utf-8"),
     }
-    for path in made:
-        if path.exists():
-            raise BadInput(f"{path} is there already: choose another name, or another --folder")
     try:
+        for path in made:
+            if path.exists():
+                raise BadInput(f"{path} is there already: choose another name, or another --folder")
         folder.mkdir(parents=True, exist_ok=True)
         for path, text in made.items():
             path.write_text(text.replace("NewStrategy", cls).replace("new_strategy", stem), encoding="utf-8")
     except OSError as error:
         raise StoreNotWritable(f"{error.filename}: {error.strerror}: name another --folder") from None
-    file = folder / f"{stem}.py"
-    print(f"Written: {file} and {folder / f'test_{stem}.py'}")
-    print(f"  test it      python -m pytest {folder / f'test_{stem}.py'}")
-    print(f"  look at it   unwind strategies {file}:{cls}")
-    print(f"  check it     unwind check lookahead {file}:{cls}")
+    file, test = folder / f"{stem}.py", folder / f"test_{stem}.py"
+    named, tested = shlex.quote(f"{file}:{cls}"), shlex.quote(str(test))
+    print(f"Written: {file} and {test}")
+    print(f"  test it      python -m pytest {tested}")
+    print(f"  look at it   unwind strategies {named}")
+    print(f"  check it     unwind check lookahead {named}")
 
 
 def _class_name(name: str) -> str:
@@ -57,3 +61,19 @@ def _class_name(name: str) -> str:
     if not cls.isidentifier() or not cls.isascii() or keyword.iskeyword(cls) or cls == "Strategy":
         raise BadInput(f"{name!r} cannot be the name of a class: write one such as WickFade")
     return cls
+
+
+def _module_name(cls: str) -> str:
+    """wick_fade of WickFade; refused where Python would take the file, or the class, for another."""
+    stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", cls).lower()
+    if keyword.iskeyword(stem) or stem.startswith("test_") or stem == "test":
+        raise BadInput(f"{stem}.py is no name for a module that its tests can import: write one such as {cls}Fade")
+    if stem in sys.stdlib_module_names or importlib.util.find_spec(stem) is not None:
+        raise BadInput(f"{stem}.py would hide the module {stem} from Python: write one such as {cls}Fade")
+    if re.search(rf"\b(import|class|def) (.*, )?{cls}\b", _templates()):
+        raise BadInput(f"{cls} is a name that the file itself uses: write one such as {cls}Fade")
+    return stem
+
+
+def _templates() -> str:
+    return "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("strategy.txt", "test_strategy.txt"))

@@ -38,11 +38,10 @@ def strategies(
     ideas.py:Class. With --symbols each says which table it would miss.
     """
     from backtest.cli.stored_market import stored_market
-    from backtest.strategy_lookup import available, load
+    from backtest.strategy_lookup import load, usable
 
     broken: list[str] = []
-    names = [name] if name else available(PACKAGE, broken)
-    found = [(label, load(label, PACKAGE)) for label in names]
+    found = [(name, load(name, PACKAGE))] if name else usable(PACKAGE, broken)
     market = stored_market(symbols, venue, interval, "", "", db) if symbols else None
     facts = [_facts(label, cls, market) for label, cls in found]
     for problem in broken:
