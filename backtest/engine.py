@@ -29,7 +29,7 @@ from backtest.costs import Costs
 from backtest.job import Job, decided, explained, following, job_of, targets_of, when
 from backtest.kernel import layout as at
 from backtest.kernel import loop, run
-from backtest.prepare import CONVENTIONS, CROSS, INVERSE, Decisions, Prepared, prepare
+from backtest.prepare import CONVENTIONS, CROSS, Decisions, Prepared, prepare
 from backtest.records import Refusal, Run
 from backtest.strategy import Strategy
 from backtest.terms import Terms, check_market, instance, terms_of
@@ -277,7 +277,7 @@ def _labelled(
         },
         band=dict(band) if band is not None else None,
         assumptions=tuple(assumptions),
-        marks=prepared.bars.mark_close if (prepared.contracts.kind == INVERSE).any() else None,
+        marks=prepared.bars.mark_close,
     )
 
 

@@ -39,6 +39,8 @@ from data.errors import BadInput, NotFound, NotThisFormat, StoreNotWritable
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backtest.portfolio import PerpPortfolio
+
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -112,7 +114,7 @@ class Result:
     fingerprint: Settings = field(default_factory=dict)
     band: Settings | None = None  # what other readings of the same bars would have given
     assumptions: tuple[str, ...] = ()
-    marks: Floats | None = None  # mark closes (bars, symbols), for `equity_usd`
+    marks: Floats | None = None  # mark closes (bars, symbols), for `equity_usd` and `portfolio`
 
     def __post_init__(self) -> None:
         settle = object.__setattr__
@@ -317,6 +319,13 @@ class Result:
     def plot(self) -> Any:
         """A plotly figure: equity with its liquidations, drawdown, exposure."""
         return _figure(self)
+
+    @cached_property
+    def portfolio(self) -> PerpPortfolio:
+        """The run as a `vectorbt.Portfolio`, funding and liquidations included; see `backtest.portfolio`."""
+        from backtest.portfolio import portfolio_of
+
+        return portfolio_of(self)
 
     # --- helpers
 

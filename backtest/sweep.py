@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from backtest.inference import Overfitting, Superior
+    from backtest.portfolio import PerpPortfolio
     from backtest.result import Result
     from data.market import Market
 
@@ -266,7 +267,8 @@ def chunks_of(batch: Batch, sets: Sequence[Strategy], most_sets: int | None = No
     most = max(1, int(FEATURE_BYTES // max(1, wide * len(made))))
     groups: dict[tuple[Value, ...], list[Strategy]] = {}
     for one in sets:
-        groups.setdefault(tuple(one.parameters[name] for name in names), []).append(one)
+        given = one.parameters
+        groups.setdefault(tuple([given[name] for name in names]), []).append(one)
     chunk: list[Strategy] = []
     held = 0
     for group in groups.values():
@@ -394,6 +396,12 @@ class Sweep:
         from backtest.engine import simulate
 
         return simulate(self.market, self.strategy(row), **{**self.terms, **changes})
+
+    def portfolio(self, which: int | Iterable[int] = 5, by: str | None = None) -> PerpPortfolio:
+        """The best sets, or those of the given rows, in full beside each other as a `vectorbt.Portfolio`."""
+        from backtest.portfolio import portfolio_of_sweep
+
+        return portfolio_of_sweep(self, which, by)
 
     def _row(self, row: int) -> int:
         if not isinstance(row, int | np.integer) or not 0 <= row < len(self):
