@@ -113,7 +113,10 @@ def without(market: Market, field: str) -> Market:
 @many
 @every
 def test_it_does_not_look_ahead(name: str, symbols: int) -> None:
-    for holes in (0.0, 0.2) if symbols == 1 else (0.2,):
+    if symbols > 1:  # the same functions, column by column: fewer cuts
+        assert lookahead(of(name)(), made(name, symbols, 0.2), [737, 1499, 1999]) == []
+        return
+    for holes in (0.0, 0.2):
         assert lookahead(of(name)(), made(name, symbols, holes)) == []
 
 
@@ -210,7 +213,7 @@ def test_it_never_asks_for_more_than_it_says(name: str, symbols: int) -> None:
         binding, k = bind(strategy, features), len(market.symbols)
         compiled = compile_decide(binding)
         first = warmup_bars(strategy, market)
-        for bar in rng.integers(first, len(market), 150):
+        for bar in rng.integers(first, len(market), 80):
             state = random_state(rng, limit, k)
             asked = 0.0
             for j in range(k):
