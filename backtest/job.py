@@ -99,6 +99,7 @@ def job_of(
     numbers: list[list[float]] = []
     reserved = nothing_reserved(len(strategies))
     longest = 0
+    named: tuple[str, ...] = ()
     declared = [(place, name) for place, name in enumerate(RESERVED) if name in strategies[0].declared()]
     of_group: dict[int, tuple[list[float], dict[int, int]]] = {}  # columns of its features, and of reserved ones
     for row, one in enumerate(strategies):
@@ -116,7 +117,8 @@ def job_of(
         assert binding is not None
         used, columns_reserved = of_group[group]
         table.append(used)
-        numbers.append([float(given[name]) for name in binding.parameters])
+        named = named or binding.parameters
+        numbers.append([float(given[name]) for name in named])
         for place, column in columns_reserved.items():
             reserved[row, place, 1] = column
         for place, name in declared:
@@ -130,9 +132,7 @@ def job_of(
         (reserved[:, at.R_TRAIL, 1] >= 0).any()
     )
     made = _loop(binding, source, compile_decide, several=several, trails=trails, jit=jit)
-    bars = [
-        max(warmup_bars(one, market) - lead, 0) if warmup is None else _warmup(market, warmup) for one in strategies
-    ]
+    bars = _warmups(strategies, market, lead) if warmup is None else [_warmup(market, warmup)] * len(strategies)
     return Job(
         sets=run.Sets(
             features=columns.stacked(),
@@ -226,6 +226,19 @@ def _plainly(binding: Binding) -> Callable[..., float]:
             return RAISED
 
     return decide
+
+
+def _warmups(strategies: Sequence[Strategy], market: Market, lead: int) -> list[int]:
+    """Those that the strategies declare; each length is read once."""
+    known: dict[str, int] = {}
+    found = []
+    for one in strategies:
+        declared = one.warmup
+        key = repr(declared)
+        if key not in known:
+            known[key] = max(warmup_bars(one, market) - lead, 0)
+        found.append(known[key])
+    return found
 
 
 def _warmup(market: Market, warmup: int | str) -> int:
