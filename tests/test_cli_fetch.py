@@ -88,11 +88,22 @@ def test_a_dry_run_says_what_would_be_asked_for(server: VenueServer, capsys: pyt
     assert server.history() == []
     assert unwind(server, f"{ONE} --what candles --dry-run") == 0
     said = capsys.readouterr().out
-    assert "1 requests for about 458 rows; no history was asked for" in said
+    assert "1 request for about 458 rows; no history was asked for" in said
     assert "2026-09-20 00:00" in said
     before = len(server.history())
     assert unwind(server, f"{ONE} --what candles") == 0
     assert len(server.history()) - before == 1  # as the dry run said
+
+
+def test_a_dry_run_counts_the_requests_for_brackets(capsys: pytest.CaptureFixture[str]) -> None:
+    line = f"--venue okx --symbols BTC-USDT-SWAP,BTC-USD-SWAP --since {SINCE} --what tiers,instruments"
+    with VenueServer(truth_of("okx")) as server:
+        assert unwind(server, f"{line} --dry-run --json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert (told["requests"], told["plan"][0]["requests"]) == (3, 3)
+        listed = len(server.log)
+        assert unwind(server, line) == 0
+        assert len(server.log) == 2 * listed + 3  # the same list and clock, and as many as the dry run said
 
 
 def test_what_is_out_of_reach_is_said_before_anything_is_asked(

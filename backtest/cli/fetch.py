@@ -139,15 +139,15 @@ class _Bar:
 
 def _say_plan(job: Job, as_json: bool) -> None:
     lines = job.table()
-    rows = sum(line["rows"] for line in lines)
+    rows, requests = sum(line["rows"] for line in lines), job.requests + job.now_requests
     if as_json:
-        print_json({"plan": lines, "requests": job.requests, "rows": rows, "notes": list(job.notes)})
+        print_json({"plan": lines, "requests": requests, "rows": rows, "notes": list(job.notes)})
         return
     for note in job.notes:
         print(f"note: {note}")
     if lines:
         print_table(lines)
-    print(f"{job.requests:,} requests for about {rows:,} rows; no history was asked for")
+    print(f"{requests:,} request{'' if requests == 1 else 's'} for about {rows:,} rows; no history was asked for")
 
 
 def _say(store: Store, job: Job, done: Done, as_json: bool) -> None:

@@ -8,7 +8,8 @@ Planning asks each interface for its clock and its list of contracts, and the st
 pages to `data.ingest`, which packs whole pages into transactions while the next ones are on their way. A process that
 is killed loses what was not stored yet; the next plan asks for just that.
 
-Holes that are confirmed, inside what is stored of a series, become rows of `gaps`.
+Holes that are confirmed, inside what is stored of a series, become rows of `gaps`. Days at either end of it for which
+the venue gave nothing, although the contract was listed, are said.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from data.sources.venue_facts import VenueFacts, What
 if TYPE_CHECKING:
     from data.store import Store
 
+_WORTH_SAYING = 2 * clock.DAY
+
 
 @dataclass(frozen=True)
 class Job:
@@ -46,6 +49,14 @@ class Job:
     @property
     def requests(self) -> int:
         return len(self.pages)
+
+    @property
+    def now_requests(self) -> int:
+        """Requests for what holds now; the terms of contracts came with their list."""
+        if What.TIERS not in self.wish.things:
+            return 0
+        alone = [snapshots.requests_for(f, m) for f, m in self.found.values() if not _for_all(f)]
+        return sum(alone) + sum(_for_all(f) for f in self.interfaces())
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -74,7 +85,14 @@ class Job:
                     "requests": len(pages),
                 }
             )
+        if self.now_requests:
+            now = {"what": What.TIERS, "symbol": ",".join(self.found), "interval": "", "from": "now", "to": "now"}
+            lines.append({**now, "rows": 0, "requests": self.now_requests})
         return lines
+
+
+def _for_all(facts: VenueFacts) -> bool:
+    return facts.tiers is not None and facts.tiers.for_all
 
 
 def plan(store: Store, wish: Wish, clients: Sequence[VenueClient], again: bool = False) -> Job:
@@ -135,9 +153,13 @@ def run(
             done.remarks.append(
                 f"{notes.cut_short:,} answers held back rows that the venue has; they were asked for again and came"
             )
-    for batch, remark in _holes(store, job):
+    series = list(dict.fromkeys(p.series for p in job.pages))
+    empty = empty_spans(store, series) if series else {}
+    stored = stored_spans(store, list(empty))
+    for batch, remark in _holes(empty, stored):
         done.report.written += store.write(batch)
         done.remarks.append(remark)
+    done.remarks += _silences(empty, stored)
     return done
 
 
@@ -153,19 +175,32 @@ def _snapshots(store: Store, job: Job) -> list[Batch]:
     return out
 
 
-def _holes(store: Store, job: Job) -> list[tuple[Batch, str]]:
+_Spans = Mapping[Series, Sequence[Span]]
+
+
+def _holes(empty: _Spans, stored: _Spans) -> list[tuple[Batch, str]]:
     """Confirmed holes between what is stored, as rows of `gaps` that are not there yet."""
-    series = [s for s in dict.fromkeys(p.series for p in job.pages) if s.feed.is_grid]
-    empty = empty_spans(store, series)
-    stored = stored_spans(store, list(empty))
     out = []
     for s, spans in empty.items():
         there = merged(stored[s])
-        if not there:
+        if not there or not s.feed.is_grid:
             continue
         inside = without(merged(spans), [*there, (0, there[0][0]), (there[-1][1], 1 << 62)])
         if inside:
             out.append((_gaps(s, inside), _said(s, inside)))
+    return out
+
+
+def _silences(empty: _Spans, stored: _Spans) -> list[str]:
+    """Days at the ends of a series for which the venue gave nothing, although it names an earlier listing day."""
+    out = []
+    for s, spans in empty.items():
+        there = merged(stored[s])
+        hull = [(there[0][0], there[-1][1])] if there else []
+        listed = int(s.market.get("created") or 0) * clock.MS or s.stop
+        for a, z in without(merged(spans), [*hull, (0, listed)]):
+            if z - a >= _WORTH_SAYING:
+                out.append(f"{s.facts.name} gave no {s.label} from {clock.iso(a)} to {clock.iso(z)}")
     return out
 
 

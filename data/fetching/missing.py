@@ -1,6 +1,6 @@
 """Spans of time that the store lacks: [start, stop) in nanoseconds.
 
-* Bars and snapshots stand on a grid: what is stored is read as islands of neighbours, one query for all contracts.
+* Bars and snapshots stand on a grid: what is stored is read as islands of neighbours, one query for a whole table.
 * Settlements stand on no grid, and their rhythm changes without notice: from every eight hours to every four, or one.
   Two neighbours tell that nothing lies between them when they are as far apart as one of them is from its other
   neighbour (`told_by`). Beyond the last one, and on the edges of what is stored, only an answer tells: that time counts
@@ -61,42 +61,51 @@ def stored_spans(store: Store, series: Sequence[Series], again: bool = False) ->
     """What is stored of each series, as spans; `again`: earlier answers are not believed, only what is stored."""
     groups: dict[tuple[Any, ...], list[Series]] = {}
     for s in series:
-        groups.setdefault((s.facts.stored_as, s.feed.what, s.feed.kind, s.interval), []).append(s)
+        groups.setdefault((s.facts.stored_as, s.feed.table, s.feed.is_grid or s.facts.name, s.interval), []).append(s)
     out: dict[Series, list[Span]] = {}
     for members in groups.values():
-        one = members[0]
-        spans = _stored_grid(store, one) if one.feed.is_grid else _settled(store, one, again)
-        out |= {s: spans.get(s.symbol, []) for s in members}
+        if members[0].feed.is_grid:
+            found = _stored_grid(store, members)
+            out |= {s: found.get((s.symbol, s.price or s.feed.kind), []) for s in members}
+        else:
+            settled = _settled(store, members[0], again)
+            out |= {s: settled.get(s.symbol, []) for s in members}
     return out
 
 
-def _stored_grid(store: Store, one: Series) -> dict[str, list[Span]]:
-    """A series without holes is told by its number of rows; only the others are looked at row by row."""
-    where: list[str] = ["venue = ?", "interval_s = ?"]
-    params: list[Any] = [one.facts.stored_as, one.interval_s]
-    if one.feed.table == "candles":
-        where.append("price = ?")
-        params.append(one.price)
-    if one.feed.kind:
-        where.append("kind = ?")
-        params.append(one.feed.kind)
+def _stored_grid(store: Store, members: Sequence[Series]) -> dict[tuple[str, str], list[Span]]:
+    """What one table holds of contracts at one spacing, by contract and price, or kind of ratio.
+
+    A series without holes is told by its number of rows; only the others are looked at row by row.
+    """
+    one = members[0]
+    which = {"candles": "price", "ratios": "kind"}.get(one.feed.table, "''")
     us = one.interval // clock.US
-    chosen = f"FROM {one.feed.table} WHERE {' AND '.join(where)}"
+    symbols = sorted({s.symbol for s in members})
+    whiches = sorted({s.price or s.feed.kind for s in members})
+    chosen = (
+        f"FROM {one.feed.table} WHERE venue = ? AND interval_s = ? AND list_contains(?, symbol) "
+        f"AND list_contains(?, {which})"
+    )
+    params = [one.facts.stored_as, one.interval_s, symbols, whiches]
     ends = "epoch_us(min(ts)) AS a, epoch_us(max(ts)) AS z"
-    counted = store.query(f"SELECT symbol, {ends}, count(*) AS n {chosen} GROUP BY symbol", params).to_pylist()
+    query = f"SELECT symbol, {which} AS which, {ends}, count(*) AS n {chosen} GROUP BY ALL"
+    counted = store.query(query, params).to_pylist()
     versions = one.feed.table != "candles"  # a snapshot may be stored more than once, known at other times
     whole = [r for r in counted if not versions and r["n"] == (r["z"] - r["a"]) // us + 1]
-    broken = [r["symbol"] for r in counted if r not in whole]
+    broken = [r for r in counted if r not in whole]
     if broken:
         islands = (
-            f"SELECT symbol, {ends} FROM (SELECT symbol, ts, epoch_us(ts) - row_number() OVER (PARTITION BY symbol "
-            f"ORDER BY ts) * {us} AS island FROM (SELECT DISTINCT symbol, ts {chosen} AND list_contains(?, symbol))) "
-            "GROUP BY symbol, island"
+            f"SELECT symbol, which, {ends} FROM (SELECT symbol, which, ts, epoch_us(ts) - row_number() OVER "
+            f"(PARTITION BY symbol, which ORDER BY ts) * {us} AS island FROM "
+            f"(SELECT DISTINCT symbol, {which} AS which, ts {chosen})) GROUP BY symbol, which, island"
         )
-        whole += store.query(islands, [*params, broken]).to_pylist()
-    out: dict[str, list[Span]] = {}
+        params[2:] = [sorted({r[n] for r in broken}) for n in ("symbol", "which")]
+        there = {(r["symbol"], r["which"]) for r in broken}
+        whole += [r for r in store.query(islands, params).to_pylist() if (r["symbol"], r["which"]) in there]
+    out: dict[tuple[str, str], list[Span]] = {}
     for row in whole:
-        out.setdefault(row["symbol"], []).append((row["a"] * clock.US, (row["z"] + us) * clock.US))
+        out.setdefault((row["symbol"], row["which"]), []).append((row["a"] * clock.US, (row["z"] + us) * clock.US))
     return out
 
 

@@ -118,6 +118,12 @@ def tiers(store: Store, facts: VenueFacts, client: VenueClient, markets: Mapping
     return [_batch("tiers", frame, facts, feed.method, now, list(changed))]
 
 
+def requests_for(facts: VenueFacts, market: Market) -> int:
+    """How many requests the brackets of one contract take, where each is asked for alone."""
+    feed = facts.tiers
+    return 0 if feed is None else 1 + (feed.price is not None and not market["inverse"])
+
+
 def needs_key(facts: VenueFacts) -> str:
     return (
         f"{facts.name} tells its maintenance brackets only to those with an API key: set {facts.keys}_API_KEY and "

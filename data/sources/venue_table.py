@@ -50,7 +50,8 @@ def _served(v: VenueFacts, what: What) -> str:
     if not feeds:
         return "-"
     kinds = f"{len(feeds)} kinds, " if len(feeds) > 1 else ""
-    return f"{kinds}{_reach(feeds[0])}, {feeds[0].page:,} a request"
+    only = [] if set(v.contracts) <= set(feeds[0].contracts) else [f"{' and '.join(feeds[0].contracts)} only"]
+    return ", ".join([f"{kinds}{_reach(feeds[0])}", f"{feeds[0].page:,} a request", *only])
 
 
 def _reach(feed: Feed) -> str:
