@@ -6,6 +6,7 @@ settlements, insurance and interest are added by hand.
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -436,6 +437,10 @@ def test_figures_are_plain(figures: list[Any], trouble: Result) -> None:
     for figure in figures[:10]:
         assert figure.layout.paper_bgcolor == "rgba(0,0,0,0)"
         assert figure.layout.width is None
+    for figure, many in ((figures[0], 7), (figures[1], 8)):  # each in its own place
+        assert len({trace.yaxis for trace in figure.data}) == many
+    pnl = [trace for trace in figures[1].data if (trace.name or "").startswith("Closed")]
+    assert {trace.yaxis for trace in pnl} == {"y2"}
     titles = {note.text for note in figures[0].layout.annotations}
     assert {"Funding", "Margin Ratio", "Liquidations"} <= titles
     crosses = [trace for trace in figures[7].data if trace.mode == "markers"]
@@ -500,3 +505,18 @@ def test_vectorbt_is_imported_on_demand_only() -> None:
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert said.stdout.strip() == "False"
+
+
+def test_the_page_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs" / "vectorbt.md").read_text(encoding="utf-8")
+    symbol = "BTC/USDT:USDT"
+    m = market(2, hours=24 * 40)
+    names: dict[str, Any] = {"market": m, "found": sweep(Hold, m, size=[0.5, 1.0, 2.0, 3.0, 4.0], **TERMS)}
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 2
+    for block in blocks:
+        exec(compile(block.replace(symbol, m.symbols[0]), "docs/vectorbt.md", "exec"), names)
+    assert (tmp_path / "run.pkl").exists()
+    for method in re.findall(r"^\| `(\w+)(?:\(\))?`", page, re.MULTILINE):
+        assert hasattr(names["pf"], method), method

@@ -93,10 +93,12 @@ def drawn(draw: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
 def draw_plainly(kind: Any) -> None:
     """All `plot_...` methods of a class draw so."""
     for name in [name for name in dir(kind) if name.startswith("plot_")]:
-        setattr(kind, name, _plainly(getattr(kind, name)))
+        setattr(kind, name, plainly(getattr(kind, name)))
 
 
-def _plainly(method: Callable[..., Any]) -> Callable[..., Any]:
+def plainly(method: Callable[..., Any]) -> Callable[..., Any]:
+    """A method that draws, with the same arguments, made so."""
+
     @wraps(method)
     def plot(self: Any, *args: Any, **kwargs: Any) -> Any:
         return drawn(method, self, *args, **kwargs)
@@ -117,6 +119,7 @@ def plain(figure: Any, width: int | None = None) -> Any:
     )
     for axes in (figure.update_xaxes, figure.update_yaxes):
         axes(gridcolor=GRID, zerolinecolor=GRID, linecolor=GRID, automargin=True)
+    figure.update_yaxes(tickformat=",.2~%", selector=lambda axis: "%" in (axis.tickformat or ""))
     return figure
 
 

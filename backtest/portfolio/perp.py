@@ -263,7 +263,9 @@ class PerpPortfolio(vbt.Portfolio):
         return {**vbt.Portfolio.plots_defaults.__get__(self), "subplots": list(own)}
 
     def plots(self, *args: Any, **kwargs: Any) -> Any:
-        """A figure of several subplots, thinned for the eye; `subplots="all"` for all of them."""
+        """A figure of several subplots, thinned for the eye; `subplots="all"` for all that fit."""
+        if kwargs.get("subplots") == "all" and self._is_grouped(kwargs.get("group_by")):
+            kwargs["subplots"] = [name for name, one in self.subplots.items() if not one.get("check_is_not_grouped")]
         return figures.drawn(super().plots, *args, **kwargs)
 
     plot = plots

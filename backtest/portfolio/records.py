@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from vectorbt.portfolio.trades import EntryTrades, ExitTrades, Positions
+from vectorbt.portfolio.trades import EntryTrades, ExitTrades, Positions, Trades
 from vectorbt.records.base import Records
 from vectorbt.records.decorators import override_field_config
 from vectorbt.utils.config import Config
 
 from backtest.portfolio import rows
-from backtest.portfolio.figures import drawn
+from backtest.portfolio.figures import plainly
 from backtest.records import Cash, Why
 
 
@@ -90,13 +90,10 @@ class Liquidations(Records):
 
 
 class _Drawn:
-    """Pictures of trades, thinned, on any background."""
+    """Pictures of trades, thinned, on any background. (vectorbt looks up which arguments they take.)"""
 
-    def plot(self, *args: Any, **kwargs: Any) -> Any:
-        return drawn(super().plot, *args, **kwargs)  # type: ignore[misc]
-
-    def plot_pnl(self, *args: Any, **kwargs: Any) -> Any:
-        return drawn(super().plot_pnl, *args, **kwargs)  # type: ignore[misc]
+    plot = plainly(Trades.plot)
+    plot_pnl = plainly(Trades.plot_pnl)
 
 
 @override_field_config(_config(rows.TRADE, _TRADES))
