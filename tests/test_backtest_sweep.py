@@ -116,7 +116,7 @@ def test_a_heat_map_has_the_median_of_what_else_was_varied() -> None:
     assert figure.data[0].z[1][1] == rows["max_drawdown"].max()
     assert list(figure.data[0].x) == ["6", "12", "24"]
     with pytest.raises(NotFound, match="did you mean length"):
-        found.pivot("lenght", "band")
+        found.pivot("lengths", "band")
 
 
 @pytest.mark.parametrize("method", ["random", "sobol", "optuna"])
@@ -169,7 +169,7 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
 @pytest.mark.parametrize(
     ("given", "told"),
     [
-        ({"lenght": [1]}, "did you mean length"),
+        ({"lengths": [1]}, "did you mean length"),
         ({"length": [1.5]}, "a whole number"),
         ({"length": 3}, "give a list"),
         ({"length": []}, "empty"),

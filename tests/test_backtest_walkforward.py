@@ -245,13 +245,13 @@ def test_the_summary_is_plain(found: WalkForward) -> None:
     ("make", "told"),
     [
         (lambda: Plan(objective="sharp"), "did you mean sharpe"),
-        (lambda: Plan(choose="plateu"), "did you mean plateau"),
+        (lambda: Plan(choose="plateaus"), "did you mean plateau"),
         (lambda: Plan(keep=0), "from 1 up"),
         (lambda: Plan(require=("trades => 3",)), "no requirement"),
         (lambda: Plan(require=("trade >= 3",)), "did you mean trades"),
         (lambda: Plan(require=("trades >= 3.1.2",)), "no number"),
         (lambda: Plan(train="300d").cut(rm.market()), "too few"),
-        (lambda: walk_forward(Follow, rm.market(days=100), PLAN, {"lenght": [3]}), "did you mean length"),
+        (lambda: walk_forward(Follow, rm.market(days=100), PLAN, {"lengths": [3]}), "did you mean length"),
     ],
 )
 def test_mistakes_are_said_in_one_line(make: Any, told: str) -> None:
