@@ -78,7 +78,9 @@ class KeptSets:
         """Those that are finished, with their measures and their sketch."""
         if self._rows is None:
             self._rows = self._read()
-        found = ((one, self._rows.get(trials.params_of(one))) for one in sets) if self._rows else ()
+        if not self._rows or not sets:
+            return []
+        found = zip(sets, map(self._rows.get, trials.params_of_all(sets)), strict=True)
         return [(one, *row) for one, row in found if row is not None]
 
     def write(self, sets: Sequence[Strategy], table: Floats, sketches: trials.Sketches) -> None:
@@ -89,7 +91,7 @@ class KeptSets:
         size, packed = trials.WIDTH * 2, sketches.tobytes()
         frame = pl.DataFrame(
             {
-                "params": [trials.params_of(one) for one in sets],
+                "params": trials.params_of_all(sets),
                 **{name: table[:, column] for column, name in enumerate(metrics.NAMES)},
                 "sketch": [packed[row * size : (row + 1) * size] for row in range(len(sets))],
             }

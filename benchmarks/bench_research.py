@@ -211,7 +211,7 @@ def bench_executors(size: Size, rounds: int) -> Table:
     with executor_of("processes", THREADS) as processes, executor_of("dask", THREADS) as dask:
         pools = {"threads": None, "processes": processes, "dask": dask}
         for pool in pools.values():
-            one_sweep(market, 64, pool)  # started, compiled, the market open
+            one_sweep(market, max(64, sets // 4), pool)  # every worker started, compiled, the market open
         for _ in range(max(1, rounds // 2)):
             for name, pool in pools.items():
                 start = time.perf_counter()

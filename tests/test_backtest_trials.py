@@ -183,3 +183,15 @@ def test_a_set_that_never_traded_is_a_trial_of_no_ratio() -> None:
     assert count.number == 3
     assert count.variance == pytest.approx(0.01)
     assert trials.counted(np.array([]), np.zeros((0, trials.WIDTH), dtype=np.float16)).number == 0
+
+
+def test_parameters_of_many_are_written_as_those_of_one() -> None:
+    class Odd(rm.Follow):
+        größe: float = 1.0
+        name: str = 'a "quoted" ü'
+        on: bool = True
+
+    values = (0.0, -0.0, 1e-300, 0.1 + 0.2, math.inf, 1e22, 7.0)
+    sets = [Odd(größe=x, band=-x if math.isfinite(x) else 0.0, length=n, on=n > 1) for n in (1, 2) for x in values]
+    assert trials.params_of_all(sets) == [trials.params_of(one) for one in sets]
+    assert json.loads(trials.params_of_all(sets)[0]) == sets[0].parameters
