@@ -180,19 +180,15 @@ def _fitted(y: Array, x: Array, states: int, starts: int) -> _Fitted | None:
     spread = np.where(spread > 0.0, spread, 1.0)
     centre, scale = (middle[:1], middle[1:]), (spread[:1], spread[1:])
     model = _model(_standard(y, x, centre, scale), states)
-    state = np.random.get_state()  # noqa: NPY002 - statsmodels draws its starting points from the global generator
-    np.random.seed(SEED)  # noqa: NPY002
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            made = model.fit(disp=False, search_reps=starts, search_iter=5, gtol=1e-9, maxiter=200)
+            made = model.fit(disp=False, search_reps=starts, search_iter=5, gtol=1e-9, maxiter=200, rng=SEED)
         names = list(made.model.param_names)
         params = _kept(made.params, names)
         stay = np.diagonal(np.asarray(made.regime_transition)[:, :, 0])
     except (np.linalg.LinAlgError, ValueError, FloatingPointError, RuntimeError):  # Runtime: no steady state
         return None
-    finally:
-        np.random.set_state(state)  # noqa: NPY002
     deviation = np.sqrt([params[names.index(f"sigma2[{k}]")] for k in range(states)])
     constant = np.array([params[names.index(f"const[{k}]")] for k in range(states)])
     if not (np.isfinite(params).all() and np.isfinite(stay).all()):
