@@ -49,7 +49,7 @@ AHEAD = 2  # chunks under way for each that is worked on
 @contextlib.contextmanager
 def executor_of(spec: str | None = None, workers: int | None = None) -> Iterator[Executor | None]:
     """From words: "threads" (or None) is no executor at all, "processes", "dask" (here), or a scheduler's address."""
-    if spec is None or spec == "threads":
+    if not spec or spec == "threads":
         yield None
     elif spec == "processes":
         from backtest.executing.processes import Processes

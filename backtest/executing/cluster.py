@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import functools
 import logging
 import os
 import subprocess
@@ -25,6 +24,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from backtest.executing import versions
+from backtest.executing.sending import packed
 from backtest.executing.surviving import Died, Surviving, Work
 from backtest.given import is_whole
 from backtest.terms import cores
@@ -32,7 +32,7 @@ from data.errors import BadInput, NotFound, Unreachable, UnwindError
 
 PATIENCE = 30.0  # seconds for a scheduler, or a first worker, to come
 ASK = "__import__('backtest.executing.versions', fromlist=['versions']).fingerprint()"
-DO = "__import__('cloudpickle').loads(work)()"  # the scheduler looks at tasks too, and need not have unwind
+DO = "__import__('pickle').loads(work)()"  # the scheduler looks at tasks too, and need not have unwind
 FETCH = 5.0  # seconds for a result to come, before a look at whether its worker is alive
 
 
@@ -87,8 +87,13 @@ class Cluster(Surviving):
 
     def _ask(self, addresses: list[str]) -> None:
         here = versions.fingerprint()
-        answers = self.client.run(eval, ASK, workers=addresses, on_error="return")
+        try:
+            answers = self.client.run(eval, ASK, workers=addresses, on_error="return")
+        except OSError:  # the scheduler went away meanwhile: they are asked again
+            return
         for address, answer in answers.items():
+            if isinstance(answer, OSError):  # it went away meanwhile
+                continue
             if isinstance(answer, Exception):
                 problem = f"it cannot import unwind ({answer})"
             else:
@@ -118,11 +123,9 @@ class Cluster(Surviving):
     # ---- work ------------------------------------------------------------------------------------
 
     def _start(self, place: str, work: Work) -> Any:
-        import cloudpickle
-
         self._away = False
-        packed = cloudpickle.dumps(functools.partial(work.call, *work.given, **work.named), protocol=5)
-        return self.client.submit(eval, DO, {"work": packed}, workers=[place], allow_other_workers=False, pure=False)
+        given = {"work": packed(work.call, work.given, work.named)}
+        return self.client.submit(eval, DO, given, workers=[place], allow_other_workers=False, pure=False)
 
     def _outcome(self, started: Any, place: str) -> Any:
         from distributed import KilledWorker
@@ -136,8 +139,14 @@ class Cluster(Surviving):
             except FutureCancelledError:  # nobody here cancels what is done: the scheduler is gone, and what it knew
                 raise Died(place, "the scheduler went away", blameless=True) from None
             except TimeoutError:  # its worker died with the result, or is slow to send it
+                if started.status == "error":
+                    raise  # it is the work's own
                 if place not in self._places():
                     raise self._lost(place) from None
+            except OSError as error:
+                if started.status == "error":
+                    raise
+                raise Died(place, str(error), blameless=True) from None  # the way to the result was cut
 
     def _lost(self, place: str) -> Died:
         return Died(place, blameless=self._away)

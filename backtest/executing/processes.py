@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import pickle
 import signal
 import sys
 import threading
@@ -19,6 +20,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
+from backtest.executing.sending import packed
 from backtest.executing.surviving import Died, Surviving, Work
 from backtest.given import is_whole
 from backtest.terms import cores
@@ -42,7 +44,7 @@ class Processes(Surviving):
         if place not in self._pools:
             self._pools[place] = _one()
         try:
-            return self._pools[place].submit(work.call, *work.given, **work.named)
+            return self._pools[place].submit(_do, packed(work.call, work.given, work.named))
         except BrokenProcessPool as broken:  # it died while it had nothing to do
             self._lose(place)
             raise Died(place, str(broken), blameless=True) from None
@@ -78,6 +80,10 @@ def _begin() -> None:
 
 def _nothing() -> None:
     return
+
+
+def _do(work: bytes) -> Any:
+    return pickle.loads(work)()
 
 
 @contextlib.contextmanager

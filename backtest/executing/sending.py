@@ -16,7 +16,7 @@ import linecache
 import pickle
 import sys
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -71,16 +71,21 @@ class Sets:
 # ---- sending ---------------------------------------------------------------------------------------
 
 
+def packed(call: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any]) -> bytes:
+    """A call as bytes: `pickle.loads(...)()` makes it. A function of yours travels as it is in memory."""
+    whole = functools.partial(call, *given, **named)
+    if is_installed(sys.modules.get(getattr(call, "__module__", None) or "")):
+        return pickle.dumps(whole, protocol=5)
+    cloudpickle = _cloudpickle(getattr(call, "__name__", repr(call)))
+    with _by_value(cloudpickle):
+        return bytes(cloudpickle.dumps(whole, protocol=5))
+
+
 def sent(cls: type[Strategy]) -> Sent:
     modules = [sys.modules.get(base.__module__) for base in cls.__mro__]
     if all(is_installed(module) for module in modules) and "<locals>" not in cls.__qualname__:
         return Sent(cls.__name__, pickle.dumps(cls, protocol=5))
-    try:
-        import cloudpickle
-    except ImportError:
-        raise NotFound(
-            f"{cls.__name__} is of no installed package: sending it takes cloudpickle, pip install 'unwind[cluster]'"
-        ) from None
+    cloudpickle = _cloudpickle(cls.__name__)
     with _by_value(cloudpickle):
         try:
             content = cloudpickle.dumps(cls, protocol=5)
@@ -92,6 +97,16 @@ def sent(cls: type[Strategy]) -> Sent:
     made = Sent(cls.__name__, content, tuple(sorted(_texts(cls).items())), by_value=True)
     _classes[made.key] = cls  # for threads of this process; made again, it would take the place of what is here
     return made
+
+
+def _cloudpickle(name: str) -> Any:
+    try:
+        import cloudpickle
+    except ImportError:
+        raise NotFound(
+            f"{name} is of no installed package: sending it takes cloudpickle, pip install 'unwind[cluster]'"
+        ) from None
+    return cloudpickle
 
 
 @contextlib.contextmanager
