@@ -22,7 +22,7 @@ from backtest import metrics, trials
 from backtest.account import Account
 from backtest.compiled import announce
 from backtest.costs import Costs
-from backtest.job import Job, explained, job_of
+from backtest.job import Job, Made, explained, job_of
 from backtest.kernel import layout as at
 from backtest.kernel import run
 from backtest.prepare import prepare
@@ -69,11 +69,13 @@ class Batch:
         self.terms = terms_of(market, venue, account, costs)
         self.prepared, _ = prepare(market, self.terms.venue, self.terms.account, self.terms.costs, detail=detail)
         self.days = trials.days_of(market.ts)
+        self.made: Made | None = None  # features that the next job need not ask for
         self._stages: dict[int, run.Stage] = {}
 
     def job(self, sets: Sequence[Strategy]) -> Job:
         several = len(self.market.symbols) > 1
-        return job_of(self.market, sets, several=several, jit=True, history=self.history)
+        made, self.made = self.made, None
+        return job_of(self.market, sets, several=several, jit=True, history=self.history, made=made)
 
     def stage(self, delay: int) -> run.Stage:
         if delay not in self._stages:

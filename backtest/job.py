@@ -46,6 +46,9 @@ class Job:
     data: str = ""  # hash of what was given besides the market
 
 
+Made = tuple[Strategy, dict[str, Floats], frozenset[str]]  # its features, and the parameters that they are made from
+
+
 def nothing_reserved(sets: int) -> Floats:
     reserved = np.full((sets, len(RESERVED), 2), -1.0)
     reserved[:, :, 0] = np.nan
@@ -85,14 +88,20 @@ def job_of(
     jit: bool,
     warmup: int | str | None = None,
     history: Market | None = None,
+    made: Made | None = None,
 ) -> Job:
-    """`history`: the same market with bars before it, which features may look back to. Warm-up shrinks by them."""
+    """`history`: the same market with bars before it, which features may look back to. Warm-up shrinks by them.
+
+    `made`: features that were asked for already, of a strategy of this class on that market.
+    """
     from backtest.decide import bind, compilable, compile_decide
     from backtest.features import reserved_of
 
     seen = market if history is None else history
     lead = _lead(market, history)
     groups = _Groups(seen.features_view(), lead, kept=len(strategies) > 1)
+    if made is not None:
+        groups.add(*made)
     columns = _Columns(len(market), len(market.symbols))
     binding: Binding | None = None
     table: list[list[float]] = []
@@ -131,7 +140,7 @@ def job_of(
     trails = any(reserved[:, at.R_TRAIL, 0] == reserved[:, at.R_TRAIL, 0]) or bool(
         (reserved[:, at.R_TRAIL, 1] >= 0).any()
     )
-    made = _loop(binding, source, compile_decide, several=several, trails=trails, jit=jit)
+    walking = _loop(binding, source, compile_decide, several=several, trails=trails, jit=jit)
     bars = _warmups(strategies, market, lead) if warmup is None else [_warmup(market, warmup)] * len(strategies)
     return Job(
         sets=run.Sets(
@@ -141,7 +150,7 @@ def job_of(
             reserved=reserved,
             warmup=np.array(bars, dtype=np.int64),
         ),
-        loop=made,
+        loop=walking,
         strategies=tuple(strategies),
         binding=binding,
         source=source.content,
@@ -181,12 +190,15 @@ class _Groups:
             number = numbers.get(tuple([given[name] for name in names]))
             if number is not None:
                 return number, self.made[number]
-        return self._asked(one, given)
+        return self._asked(one)
 
-    def _asked(self, one: Strategy, given: dict[str, Value]) -> tuple[int, dict[str, Floats]]:
+    def _asked(self, one: Strategy) -> tuple[int, dict[str, Floats]]:
         from backtest.features import features_of
 
-        arrays, used = features_of(one, self.view)
+        return self.add(one, *features_of(one, self.view))
+
+    def add(self, one: Strategy, arrays: dict[str, Floats], used: frozenset[str]) -> tuple[int, dict[str, Floats]]:
+        given = one.parameters
         if self.lead:
             arrays = {name: values[self.lead :] for name, values in arrays.items()}
         if (

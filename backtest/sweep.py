@@ -54,6 +54,7 @@ METHODS = ("grid", "random", "sobol", "optuna")
 FEATURE_BYTES = 256 << 20  # of features that a chunk may hold
 MOST_IN_A_CHUNK = 4096  # sets
 MOST_ELSEWHERE = 1 << 16  # sets that an executor's chunks are cut from
+ENOUGH = 32  # sets a thread that share features: more of them together are hardly faster
 ASKED_AT_ONCE = 32  # sets that optuna proposes before it hears of any
 SILENT = 2e8  # bars x symbols x sets below which no progress is shown
 BETTER = {measure.name: measure.better for measure in metrics.MEASURES}
@@ -190,7 +191,7 @@ class Walker:
         pool = ThreadPoolExecutor(self.threads)
         waiting: tuple[list[Strategy], list[Future[tuple[Floats, Any]]]] | None = None
         try:
-            for chunk in chunks_of(self.batch, sets):
+            for chunk in chunks_of(self.batch, sets, enough=ENOUGH * self.threads):
                 job = self.batch.job(chunk)  # while the chunk before is being walked
                 self.source = job.source
                 futures = self.batch.submit(pool, job, parts_of(len(chunk), self.threads), sketched=True)
@@ -257,11 +258,17 @@ class Walker:
         )
 
 
-def chunks_of(batch: Batch, sets: Sequence[Strategy], most_sets: int | None = None) -> Iterator[list[Strategy]]:
-    """Sets that share features lie together; a chunk has at most FEATURE_BYTES of them."""
+def chunks_of(
+    batch: Batch, sets: Sequence[Strategy], most_sets: int | None = None, enough: int | None = None
+) -> Iterator[list[Strategy]]:
+    """Sets that share features lie together; a chunk has at most FEATURE_BYTES of them.
+
+    `enough`: sets after which a chunk ends with its features, so that walking begins before others are made.
+    """
     most_sets = most_sets or MOST_IN_A_CHUNK
     seen = batch.market if batch.history is None else batch.history
     made, used = features_of(sets[0], seen.features_view())
+    batch.made = sets[0], made, used
     names = sorted(used)
     wide = len(batch.market) * len(batch.market.symbols) * 8
     most = max(1, int(FEATURE_BYTES // max(1, wide * len(made))))
@@ -278,6 +285,9 @@ def chunks_of(batch: Batch, sets: Sequence[Strategy], most_sets: int | None = No
             if held >= most or len(chunk) >= most_sets:
                 yield chunk
                 chunk, held = [], 0
+        if enough is not None and len(chunk) >= enough:
+            yield chunk
+            chunk, held = [], 0
     if chunk:
         yield chunk
 

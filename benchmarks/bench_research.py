@@ -53,7 +53,7 @@ class Size:
 
     def __init__(self, small: bool) -> None:
         self.small = small
-        self.minutes, self.minute_sets = (50_000, 64) if small else (500_000, 256)
+        self.minutes, self.minute_sets = (50_000, 64) if small else (500_000, 1024)
         self.quarters = 3 * 365 * 96
         self.job_seconds = 6.0 if small else 75.0
         self.many = 10_000 if small else 100_000

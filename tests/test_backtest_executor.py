@@ -348,7 +348,7 @@ def test_an_interrupt_keeps_what_is_done_and_the_folder_resumes_here(
     rm.ASKED.clear()
     whole = sweep(rm.Follow, market, GRID, **given)  # by threads
     assert same(whole, local)
-    assert 6 not in rm.ASKED[2:]  # the first length was finished; two looks ask for one set to learn what it uses
+    assert rm.ASKED.count(6) <= 1  # the first length was finished; one look learns what it uses
 
 
 @pytest.mark.kernel
