@@ -61,10 +61,11 @@ class Size:
 
 
 def grid(windows: int, entries: int, exits: int, profits: int = 1) -> dict[str, list[Any]]:
+    """Between the same ends as bench_engine's sets; windows for coarser bars."""
     return {
         "window": ["1d", "2d", "3d", "5d"][:windows],
-        "entry_z": [1.0 + 2.5 * j / entries for j in range(entries)],
-        "exit_z": [j / exits for j in range(exits)],
+        "entry_z": [1.5 + 2.0 * j / max(entries - 1, 1) for j in range(entries)],
+        "exit_z": [0.0625 + 0.6875 * j / max(exits - 1, 1) for j in range(exits)],
         "take_profit": [0.04 + 0.0005 * j for j in range(profits)],
     }
 
