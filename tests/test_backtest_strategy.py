@@ -638,7 +638,11 @@ def test_strategies_of_a_package_and_registered_ones(package: Path) -> None:
         ("Alpa", NotFound, "there is no strategy Alpa: did you mean Alpha?, or write file.py:Class"),
         ("_Hidden", NotFound, "there is no strategy _Hidden"),
         ("word", BadInput, "the strategy word (registered:word) is no subclass"),
-        ("gone", BadInput, "the strategy gone (not_there_at_all:Idea) cannot be loaded: ModuleNotFoundError: No module"),
+        (
+            "gone",
+            BadInput,
+            "the strategy gone (not_there_at_all:Idea) cannot be loaded: ModuleNotFoundError: No module",
+        ),
     ],
 )
 def test_names_that_do_not_do(name: str, error: type[Exception], message: str, package: Path) -> None:
