@@ -164,7 +164,8 @@ def _only(name: str, things: list[type[Strategy] | EntryPoint]) -> type[Strategy
 
 
 def _class(thing: type[Strategy] | EntryPoint) -> type[Strategy]:
-    return _loaded(thing) if isinstance(thing, EntryPoint) else thing
+    # asked this way round: where the backport importlib_metadata is loaded, entry points are of a class of its own
+    return thing if isinstance(thing, type) else _loaded(thing)
 
 
 def _loaded(entry: EntryPoint) -> type[Strategy]:

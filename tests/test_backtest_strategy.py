@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import os
 import pickle
@@ -630,6 +631,16 @@ def test_strategies_of_a_package_and_registered_ones(package: Path) -> None:
     assert load("Gamma")().parameters == {"x": 9.0}
     assert available("made_up_strategies") == ["Alpha", "Beta", "Gamma", "gone", "word"]
     assert available() == ["Gamma", "gone", "word"]
+
+
+def test_entry_points_of_the_backport_are_loaded_too(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Other:  # what importlib_metadata gives, once anything has imported it
+        def __init__(self, entry: importlib.metadata.EntryPoint) -> None:
+            self.name, self.value, self.load = entry.name, entry.value, entry.load
+
+    real = importlib.metadata.entry_points
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **given: [Other(one) for one in real(**given)])
+    assert load("Gamma")().parameters == {"x": 9.0}
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_it_leaves_a_store_and_a_page_and_keeps_out_of_git(folder: Path) -> None:
-    assert {p.name for p in folder.iterdir()} == {"made-up.duckdb", "index.html", ".gitignore"}
+    assert {p.name for p in folder.iterdir()} == {"made-up.duckdb", "made-up.trials", "index.html", ".gitignore"}
     assert (folder / ".gitignore").read_text() == "*\n"
     page = (folder / "index.html").read_text(encoding="utf-8")
     assert "Made-up data: nothing here ever happened" in page

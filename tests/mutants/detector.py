@@ -44,6 +44,8 @@ FRESH = (
     "backtest.margin",
     "backtest.costs",
     "backtest.engine",
+    "backtest.job",
+    "backtest.batch",
     "backtest.rules",
     "backtest.worked",
     "backtest.worked_margin",
@@ -240,13 +242,14 @@ class Engine:
             parent, _, own = name.rpartition(".")
             vars(sys.modules.get(parent, sys)).pop(own, None)
         importlib.invalidate_caches()
-        self.engine: Any = importlib.import_module("backtest.engine")
+        self.job: Any = importlib.import_module("backtest.job")
+        self.batch: Any = importlib.import_module("backtest.batch")
         self.run: Any = importlib.import_module("backtest.kernel.run")
         self.loop: Any = importlib.import_module("backtest.kernel.loop")
         self.run.block_bars = lambda *_: 7  # several blocks in the shortest run
 
     def simulated(self, p: Prepared, d: Decisions, quiet: Any = None) -> Run:
-        stage, sets = self.run.stage(p), self.engine.decided(d, p.warmup)
+        stage, sets = self.run.stage(p), self.job.decided(d, p.warmup)
         state = self.run.begin(stage, sets, keep=True)
         quiet = quiet or self.loop.exposure_loop(several=p.k > 1, jit=False)
         run: Run = self.run.as_run(state, self.run.walk(stage, sets, quiet, state))
@@ -259,10 +262,10 @@ class Engine:
 
     def measured(self, p: Prepared, d: Decisions) -> Any:
         """Without rows."""
-        stage, sets = self.run.stage(p, INTERVAL / HOUR), self.engine.decided(d, p.warmup)
+        stage, sets = self.run.stage(p, INTERVAL / HOUR), self.job.decided(d, p.warmup)
         state = self.run.begin(stage, sets, keep=False)
         self.run.walk(stage, sets, self.loop.exposure_loop(several=p.k > 1, jit=False), state)
-        return self.engine.measured(stage, state, INTERVAL, p.n)[0]
+        return self.batch.measured(stage, state, INTERVAL, p.n)[0]
 
 
 def looked(p: Prepared, d: Decisions) -> Run:
