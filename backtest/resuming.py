@@ -1,4 +1,4 @@
-"""What a sweep has finished, in a folder: the same call goes on from there, on whatever executor.
+"""What a sweep or a walk-forward has finished, in a folder: the same call goes on from there.
 
     kept = KeptSets(folder, batch, base)
     kept.known(sets)                       # rows of those that are there
@@ -53,25 +53,35 @@ def identity(batch: Batch, base: Strategy) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
+def put(path: Path, content: bytes) -> None:
+    """Written aside, then named: there whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_bytes(content)
+    aside.replace(path)
+
+
+def claim(head: Path, identity: str, what: str) -> None:
+    """Make a folder that of this one run, or see that it is: `head` is the file that says whose it is."""
+    head.parent.mkdir(parents=True, exist_ok=True)
+    if not head.is_file():
+        put(head, json.dumps({"identity": identity, "format": FORMAT}).encode())
+        return
+    try:
+        found = json.loads(head.read_text(encoding="utf-8"))["identity"]
+    except (ValueError, KeyError, TypeError):
+        raise NotThisFormat(f"{head} cannot be read: remove the folder, or name another") from None
+    if found != identity:
+        raise BadInput(f"{head.parent} holds another {what}: name another folder, or remove it")
+
+
 class KeptSets:
     """Finished sets in a folder, some in each file."""
 
     def __init__(self, folder: str | os.PathLike[str], batch: Batch, base: Strategy) -> None:
         self.folder = Path(folder)
         made = identity(batch, base)
-        head = self.folder / HEAD
-        if head.is_file():
-            try:
-                found = json.loads(head.read_text(encoding="utf-8"))["identity"]
-            except (ValueError, KeyError, TypeError):
-                raise NotThisFormat(f"{head} cannot be read: remove the folder, or name another") from None
-            if found != made:
-                raise BadInput(
-                    f"{self.folder} holds another sweep (other data, strategy, terms or version of the engine): "
-                    "name another folder, or remove it"
-                )
-        else:
-            self._put(head, json.dumps({"identity": made, "format": FORMAT}).encode())
+        claim(self.folder / HEAD, made, "sweep (other data, strategy, terms or version of the engine)")
         self._rows: dict[str, tuple[Floats, Any]] | None = None
 
     def known(self, sets: Sequence[Strategy]) -> list[tuple[Strategy, Floats, Any]]:
@@ -98,7 +108,7 @@ class KeptSets:
         )
         made = io.BytesIO()
         frame.write_parquet(made, compression="zstd")
-        self._put(self.folder / f"sets-{uuid.uuid4().hex[:12]}.parquet", made.getvalue())
+        put(self.folder / f"sets-{uuid.uuid4().hex[:12]}.parquet", made.getvalue())
 
     def _read(self) -> dict[str, tuple[Floats, Any]]:
         import polars as pl
@@ -114,9 +124,3 @@ class KeptSets:
             for row, params in enumerate(frame["params"]):
                 rows[params] = table[row], sketches[row]
         return rows
-
-    def _put(self, path: Path, content: bytes) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        aside.write_bytes(content)
-        aside.replace(path)

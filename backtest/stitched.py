@@ -12,9 +12,7 @@ ahead could see beyond it.
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import linecache
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -24,6 +22,7 @@ import numpy.typing as npt
 
 from backtest.features import features_of, reserved_of
 from backtest.strategy import RESERVED, STOPS, Strategy
+from backtest.written import function_of
 from data.errors import BadInput
 
 if TYPE_CHECKING:
@@ -59,21 +58,16 @@ def stitched(pieces: Sequence[Piece]) -> Strategy:
         "__doc__": f"{cls.__name__} with the parameters of each fold.",
         "__module__": __name__,
         "features": features,
-        "decide": staticmethod(_decide(cls, name, list(inspect.signature(cls.decide).parameters))),
+        "decide": staticmethod(_decide(cls, list(inspect.signature(cls.decide).parameters))),
     }
     make: Any = type(Strategy)
     made: Strategy = make(name, (Strategy,), body)()
     return made
 
 
-def _decide(cls: type[Strategy], name: str, given: list[str]) -> Any:
-    """A function with a source, as if it stood in a file of its own."""
+def _decide(cls: type[Strategy], given: list[str]) -> Any:
     text = TEXT.format(arguments=", ".join([*given, IDLE]), given=", ".join(given), idle=IDLE).lstrip()
-    file = f"<{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
-    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    namespace: dict[str, Any] = {"of_the_fold": cls.decide, "__name__": __name__}
-    exec(compile(text, file, "exec", dont_inherit=True), namespace)
-    return namespace["decide"]
+    return function_of(text, "decide", __name__, of_the_fold=cls.decide)
 
 
 def _features(market: Market, pieces: Sequence[Piece], taken: set[str]) -> dict[str, Floats]:

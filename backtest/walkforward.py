@@ -42,6 +42,7 @@ from backtest.batch import Batch
 from backtest.costs import Costs
 from backtest.given import is_whole
 from backtest.job import job_of
+from backtest.resuming import claim, put
 from backtest.stitched import stitched
 from backtest.strategy import Strategy
 from backtest.sweep import BETTER, Sweep, check_measure, sweep
@@ -153,7 +154,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Span:
+class Window:
     """[first, stop) of a market's bars."""
 
     first: int
@@ -168,9 +169,9 @@ class FoldFit:
     """What a fold chose, and how it went. `chosen`: parameters, best first; none if nothing met the requirements."""
 
     number: int
-    train: Span
-    test: Span
-    validate: Span | None
+    train: Window
+    test: Window
+    validate: Window | None
     sets: int
     allowed: int  # sets that fulfilled the requirements in sample
     chosen: tuple[dict[str, Any], ...]
@@ -195,8 +196,8 @@ class Spec:
 
 
 def fit_fold(market: Market, spec: Spec, fold: splits.Fold, threads: int | None = None) -> FoldFit:
-    train, test = Span(*fold.train_ranges[0]), Span(*fold.test_ranges[0])
-    validate = Span(*fold.validate_ranges[0]) if len(fold.validate) else None
+    train, test = Window(*fold.train_ranges[0]), Window(*fold.test_ranges[0])
+    validate = Window(*fold.validate_ranges[0]) if len(fold.validate) else None
     swept = _measured(market, train, spec, threads)
     if not swept.complete:  # interrupted: part of a grid chooses nothing
         raise KeyboardInterrupt
@@ -224,14 +225,14 @@ def fit_fold(market: Market, spec: Spec, fold: splits.Fold, threads: int | None 
     )
 
 
-def _measured(market: Market, train: Span, spec: Spec, threads: int | None) -> Sweep:
+def _measured(market: Market, train: Window, spec: Spec, threads: int | None) -> Sweep:
     return sweep(
         spec.base, train.of(market), spec.axes, history=market[: train.stop], threads=threads, progress=False,
         objective=spec.plan.objective, **spec.sampling, **spec.terms,
     )  # fmt: skip
 
 
-def _table(market: Market, span: Span, sets: Sequence[Strategy], spec: Spec, threads: int | None) -> Floats:
+def _table(market: Market, span: Window, sets: Sequence[Strategy], spec: Spec, threads: int | None) -> Floats:
     from backtest.sweep import Walker
 
     walker = Walker(Batch(span.of(market), history=market[: span.stop], **spec.terms), threads, progress=False)
@@ -387,21 +388,8 @@ class Kept:
     """Folds in a folder, one file each, written aside and then named."""
 
     def __init__(self, folder: str | os.PathLike[str], identity: str) -> None:
-        self.folder, self.identity = Path(folder), identity
-        self.folder.mkdir(parents=True, exist_ok=True)
-        head = self.folder / "walkforward.json"
-        if head.is_file():
-            try:
-                found = json.loads(head.read_text(encoding="utf-8"))["identity"]
-            except (ValueError, KeyError, TypeError):
-                raise NotThisFormat(f"{head} cannot be read: remove the folder, or name another") from None
-            if found != identity:
-                raise BadInput(
-                    f"{self.folder} holds another walk-forward (other data, strategy, plan or grid): "
-                    "name another folder, or remove it"
-                )
-        else:
-            self._put(head, {"identity": identity, "format": FORMAT})
+        self.folder = Path(folder)
+        claim(self.folder / "walkforward.json", identity, "walk-forward (other data, strategy, plan or grid)")
 
     def read(self) -> dict[int, FoldFit]:
         fits = {}
@@ -414,16 +402,11 @@ class Kept:
         return fits
 
     def write(self, fit: FoldFit) -> None:
-        self._put(self.folder / f"fold-{fit.number:04d}.json", asdict(fit))
-
-    def _put(self, path: Path, content: Mapping[str, Any]) -> None:
-        aside = path.with_suffix(f".{os.getpid()}.aside")
-        aside.write_text(json.dumps(content), encoding="utf-8")
-        aside.replace(path)
+        put(self.folder / f"fold-{fit.number:04d}.json", json.dumps(asdict(fit)).encode())
 
 
 def _fold_of(found: Mapping[str, Any]) -> FoldFit:
-    spans = {name: Span(**found[name]) if found[name] else None for name in ("train", "test", "validate")}
+    spans = {name: Window(**found[name]) if found[name] else None for name in ("train", "test", "validate")}
     return FoldFit(**{**found, **spans, "chosen": tuple(found["chosen"])})
 
 
@@ -440,8 +423,8 @@ class WalkForward:
     resumed: int = 0
 
     @property
-    def span(self) -> Span:
-        return Span(self.fits[0].test.first, self.fits[-1].test.stop)
+    def span(self) -> Window:
+        return Window(self.fits[0].test.first, self.fits[-1].test.stop)
 
     @property
     def out_of_sample(self) -> Market:

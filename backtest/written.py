@@ -12,6 +12,7 @@ import contextlib
 import copy
 import dis
 import functools
+import hashlib
 import inspect
 import itertools
 import linecache
@@ -173,3 +174,15 @@ def _cell(file: str) -> str:
 def _short(file: str) -> str:
     path = Path(file)
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else path.name or file
+
+
+def function_of(text: str, name: str, home: str, **known: Any) -> Any:
+    """The function `name` of a text made by a program, with a source of its own, as if it stood in a file.
+
+    `home`: the module that it belongs to; `known`: what its lines may name.
+    """
+    file = f"<{home}.{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    namespace: dict[str, Any] = {**known, "__name__": home}
+    exec(compile(text, file, "exec", dont_inherit=True), namespace)
+    return namespace[name]

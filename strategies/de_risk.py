@@ -20,15 +20,14 @@ the last `calm_after`. One number for the account, so that the legs of a hedge a
 
 from __future__ import annotations
 
-import hashlib
 import inspect
-import linecache
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from backtest.strategy import HOLD, Ranges, Strategy
+from backtest.written import function_of
 from data.errors import BadInput
 from strategies.building import Array, bars_of, by_symbol, coins_open, plus
 from strategies.managed_trend import ManagedTrend
@@ -116,7 +115,7 @@ def _made(wrapped: type[Strategy], name: str) -> type[Strategy]:
         "__module__": __name__,
         "wrapped": wrapped,
         "needs": tuple(dict.fromkeys([*wrapped.needs, *_Guarded.needs])),
-        "decide": staticmethod(_decide(wrapped, name)),
+        "decide": staticmethod(_decide(wrapped)),
         "__reduce__": _reduced,
     }
     make: Any = type(Strategy)
@@ -124,19 +123,14 @@ def _made(wrapped: type[Strategy], name: str) -> type[Strategy]:
     return made
 
 
-def _decide(wrapped: type[Strategy], name: str) -> Any:
-    """A function with a source, as if it stood in a file of its own."""
+def _decide(wrapped: type[Strategy]) -> Any:
     inner = list(inspect.signature(wrapped.decide).parameters)
     if clash := NAMES & set(inner):
         raise BadInput(f"{wrapped.__name__}.decide takes {', '.join(sorted(clash))}: the overlay needs the name")
     arguments = list(dict.fromkeys([*inner, "position", "guard", "guard_before"]))
     given = ", ".join("own_position" if a == "position" else a for a in inner)
     text = TEXT.format(arguments=", ".join(arguments), given=given).lstrip()
-    file = f"<{name} {hashlib.sha256(text.encode()).hexdigest()[:8]}>"
-    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    namespace: dict[str, Any] = {"wrapped_decide": wrapped.decide, "HOLD": HOLD, "__name__": __name__}
-    exec(compile(text, file, "exec", dont_inherit=True), namespace)
-    return namespace["decide"]
+    return function_of(text, "decide", __name__, wrapped_decide=wrapped.decide, HOLD=HOLD)
 
 
 def _reduced(strategy: Any) -> tuple[Any, ...]:
