@@ -2,26 +2,19 @@
 
 * Series and frames are pandas, by the open of the bar (naive UTC); what they say holds at its close. Arrays stay in
   `result.run` (`backtest.records`), read-only.
-* `save(folder)` writes `run.npz` and `meta.json` into a folder beside the target and renames it, so that there is a
-  whole result or none; `Result.load(folder)` gives the same bits back. A result is replaced; anything else is not.
-* `same_as(other)` tells the first difference of two runs: the earliest bar where they part.
+* `save(folder)` writes a folder that `Result.load(folder)` gives the same bits back from: see `backtest.kept`.
+* `same_as(other)` tells the first difference of two runs, the earliest bar where they part: see `backtest.compared`.
+* A page for a notebook and a figure are drawn by `backtest.report.result_figures`.
 * `fingerprint` is what went in: hashes of data, strategy and features, venue, account, costs, parameters, versions.
 """
 
 from __future__ import annotations
 
-import hashlib
-import html
-import io
-import json
 import math
 import os
-import secrets
-import shutil
-import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass, replace
-from enum import Enum, IntEnum
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,12 +22,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest import metrics, records
+from backtest import kept, metrics, records
+from backtest.compared import Comparison, differences
+from backtest.kept import SETTINGS, TABLES
 from backtest.metrics import MEASURES, Measure
+from backtest.plain import digest as digest
+from backtest.plain import joined
+from backtest.plain import plain as plain
 from backtest.prepare import INVERSE
 from backtest.records import Cash, Refusal, Run, Why
 from data import clock
-from data.errors import BadInput, NotFound, NotThisFormat, StoreNotWritable
+from data.errors import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,56 +41,7 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-Flags = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.void]
 Settings = dict[str, Any]
-
-FORMAT = "unwind result"
-VERSION = 1
-META, ARRAYS = "meta.json", "run.npz"
-TABLES = {
-    "ledger": records.LEDGER,
-    "fills": records.FILL,
-    "liquidations": records.LIQUIDATION,
-    "fundings": records.FUNDING,
-    "refused": records.REFUSED,
-}
-COUNTS = ("scaled", "ambiguous", "skipped", "ruined_bar")
-TEXTS = ("symbols", "currency", "venue", "warnings", "assumptions")
-SETTINGS = ("account", "costs", "parameters", "band", "fingerprint")
-
-POINTS = 4000  # of a line in a plot
-SHOWN = (
-    "total_return",
-    "annual_return",
-    "sharpe",
-    "sortino",
-    "max_drawdown",
-    "max_drawdown_days",
-    "time_in_market",
-    "exposure",
-    "trades",
-    "win_rate",
-    "profit_factor",
-    "fees",
-    "funding",
-    "slippage",
-    "liquidations",
-    "liquidation_loss",
-    "min_margin_distance",
-    "refused",
-)
-"""Measures of the small table in a notebook."""
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """True where two results are the same; else what differs first, in words."""
-
-    difference: str = ""
-
-    def __bool__(self) -> bool:
-        return not self.difference
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -270,41 +219,29 @@ class Result:
 
         Fingerprints are not compared: another version may do the same.
         """
-        return Comparison(next(_differences(self, other, within), ""))
+        return Comparison(next(differences(self, other, within), ""))
 
     # --- kept
 
     def save(self, folder: str | os.PathLike[str]) -> Path:
         """Write a folder that `Result.load` reads. A result that is there is replaced; nothing else is."""
-        target = Path(folder).expanduser().resolve()
-        try:
-            _refuse_to_overwrite(target)
-            _write(self, target)
-        except OSError as error:
-            raise StoreNotWritable(f"{target}: cannot write a result there: {error.strerror or error}") from error
-        return target
+        return kept.save(self, folder)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Result:
         """The same bits that were saved."""
-        place = Path(folder).expanduser()
-        meta = _read_meta(place)
-        arrays = _read_arrays(place, meta)
-        try:
-            return _assembled(cls, meta, arrays)
-        except (KeyError, TypeError, ValueError, BadInput) as error:
-            raise _damaged(place, f"{type(error).__name__}: {error}") from error
+        return kept.load(cls, folder)
 
     # --- shown
 
     def __repr__(self) -> str:
         m, equity = self.measures, self.run.series["equity"]
         lines = [
-            f"Result({_joined(self.symbols)}, {self.venue}, {clock.label(self.interval)} bars, {self._span()})",
+            f"Result({joined(self.symbols)}, {self.venue}, {clock.label(self.interval)} bars, {self.span})",
             f"  equity {money(self.start_equity)} -> {money(equity[-1])} {self.currency} "
-            f"({m['total_return']:+.2%}), maximum drawdown {m['max_drawdown']:.2%}, Sharpe {_said('sharpe', m)}",
-            f"  {_said('trades', m)} trades, {_said('liquidations', m)} liquidations, fees {_said('fees', m)}, "
-            f"funding {_said('funding', m)}, {_said('refused', m)} orders refused",
+            f"({m['total_return']:+.2%}), maximum drawdown {m['max_drawdown']:.2%}, Sharpe {said('sharpe', m)}",
+            f"  {said('trades', m)} trades, {said('liquidations', m)} liquidations, fees {said('fees', m)}, "
+            f"funding {said('funding', m)}, {said('refused', m)} orders refused",
         ]
         if self.ruined:
             lines.append(f"  ruined at {clock.iso(int(self.ts[self.run.ruined_bar]))}")
@@ -314,11 +251,15 @@ class Result:
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
-        return _page(self)
+        from backtest.report.result_figures import page
+
+        return page(self)
 
     def plot(self) -> Any:
         """A plotly figure: equity with its liquidations, drawdown, exposure."""
-        return _figure(self)
+        from backtest.report.result_figures import figure
+
+        return figure(self)
 
     @cached_property
     def portfolio(self) -> PerpPortfolio:
@@ -329,7 +270,8 @@ class Result:
 
     # --- helpers
 
-    def _span(self) -> str:
+    @property
+    def span(self) -> str:
         return f"{clock.iso(int(self.ts[0]))} to {clock.iso(int(self.ts[-1]) + self.interval)}"
 
     def _by_bar(self, values: Floats, name: str) -> pd.Series[float]:
@@ -381,28 +323,6 @@ def _sides(signed: npt.NDArray[Any]) -> npt.NDArray[Any]:
 # --- made ------------------------------------------------------------------------------------------------------------
 
 
-def plain(value: Any) -> Any:
-    """The same in what JSON knows; anything else as its text."""
-    if isinstance(value, Enum):
-        return value.name.lower()
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, np.generic | np.ndarray):
-        return plain(value.tolist())
-    if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, bytes):
-        return [plain(entry) for entry in value]
-    return str(value)
-
-
-def digest(value: Any) -> str:
-    """SHA-256 of plain values, whatever the order of their keys."""
-    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()
-
-
 @cache
 def versions() -> Mapping[str, str]:
     from importlib.metadata import version
@@ -442,220 +362,6 @@ def _check(result: Result) -> None:
             raise BadInput(f"{name} has shape {array.shape}: {n} bars and {k} symbols make {shape}")
 
 
-# --- compared --------------------------------------------------------------------------------------------------------
-
-
-def _differences(one: Result, other: Result, within: float) -> Iterator[str]:
-    """In words, the first one first."""
-    for name in ("symbols", "kinds", "interval", "currency"):
-        a, b = getattr(one, name), getattr(other, name)
-        if not np.array_equal(a, b):
-            yield f"{name}: {plain(a)}, other {plain(b)}"
-            return
-    if not np.array_equal(one.ts, other.ts):
-        yield f"bars: {len(one.ts)} over {one._span()}, other {len(other.ts)} over {other._span()}"
-        return
-    if one.start_equity != other.start_equity:
-        yield f"starting equity: {one.start_equity!r}, other {other.start_equity!r}"
-    found = [*_in_rows(one, other, within), *_in_series(one, other, within)]
-    if found:
-        bar, words = min(found, key=lambda pair: pair[0])
-        yield f"bar {bar} ({clock.iso(int(one.ts[bar]))}): {words}"
-    for name in COUNTS:
-        if getattr(one.run, name) != getattr(other.run, name):
-            yield f"{name}: {getattr(one.run, name)}, other {getattr(other.run, name)}"
-    for name in ("venue", "account", "costs", "parameters", "assumptions", "warnings", "band"):
-        if digest(getattr(one, name)) != digest(getattr(other, name)):
-            yield f"{name}: {plain(getattr(one, name))}, other {plain(getattr(other, name))}"
-    if one.marks is None or other.marks is None:
-        if one.marks is not other.marks:
-            yield "marks: only one of the two keeps mark closes"
-    elif _apart(one.marks, other.marks, within).any():
-        yield "marks: the mark closes differ"
-
-
-def _in_rows(one: Result, other: Result, within: float) -> Iterator[tuple[int, str]]:
-    """The first difference of each table: (bar, words)."""
-    for table in TABLES:
-        a, b = getattr(one.run, table), getattr(other.run, table)
-        shared = min(len(a), len(b))
-        apart = {name: _apart(a[name][:shared], b[name][:shared], within) for name in a.dtype.names}
-        rows = np.flatnonzero(np.any(list(apart.values()), axis=0))
-        if len(rows):
-            row = rows[0]
-            name = next(name for name, where in apart.items() if where[row])
-            words = f"{table}, row {row}: {name} {a[name][row]!s}, other {b[name][row]!s}"
-            yield int(min(a["bar"][row], b["bar"][row])), words
-        elif len(a) != len(b):
-            longer = a if len(a) > len(b) else b
-            yield int(longer["bar"][shared]), f"{table}: {len(a)} rows, other {len(b)}"
-
-
-def _in_series(one: Result, other: Result, within: float) -> Iterator[tuple[int, str]]:
-    """The first difference of each series: (bar, words)."""
-    pairs = {
-        **{name: (one.run.series[name], other.run.series[name]) for name in records.SERIES},
-        **{name: (one.run.leg_series[name], other.run.leg_series[name]) for name in records.LEG_SERIES},
-        "margin_distance": (one.run.margin_distance, other.run.margin_distance),
-    }
-    for name, (a, b) in pairs.items():
-        apart = np.argwhere(_apart(a, b, within))
-        if len(apart):
-            place = tuple(apart[0])
-            of = f" of {one.symbols[place[1]]}" if len(place) > 1 else ""
-            yield int(place[0]), f"{name}{of} {a[place]!s}, other {b[place]!s}"
-
-
-def _apart(a: npt.NDArray[Any], b: npt.NDArray[Any], within: float) -> Flags:
-    different: Flags = a != b
-    if a.dtype.kind == "f":
-        different &= ~np.isclose(a, b, rtol=within, atol=within, equal_nan=True)
-    return different
-
-
-# --- kept ------------------------------------------------------------------------------------------------------------
-
-
-def _refuse_to_overwrite(target: Path) -> None:
-    if not target.exists():
-        return
-    if not target.is_dir():
-        raise BadInput(f"{target} is a file: name a folder for the result")
-    found = sorted(entry.name for entry in target.iterdir())
-    others = [name for name in found if name not in (META, ARRAYS)]
-    if others:
-        raise BadInput(f"{target} holds other files ({_joined(others)}): name a new folder for the result")
-    if found and _format_of(target) != FORMAT:
-        raise BadInput(f"{target} holds no result that could be replaced: name a new folder")
-
-
-def _format_of(folder: Path) -> object:
-    try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return meta.get("format") if isinstance(meta, dict) else None
-
-
-def _write(result: Result, target: Path) -> None:
-    """Beside the target, then renamed. Killed halfway it leaves hidden folders, at worst the old result in one."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mark = secrets.token_hex(4)
-    new, old = (target.with_name(f".{target.name}.{mark}.{what}") for what in ("new", "old"))
-    new.mkdir()
-    try:
-        packed = _packed(_arrays_of(result))
-        _put(new / ARRAYS, packed)
-        _put(new / META, _meta_of(result, hashlib.sha256(packed).hexdigest()))
-        if target.exists():
-            target.rename(old)
-        new.rename(target)
-    except BaseException:
-        if old.exists() and not target.exists():
-            old.rename(target)
-        raise
-    finally:
-        shutil.rmtree(new, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def _put(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _arrays_of(result: Result) -> dict[str, npt.NDArray[Any]]:
-    run = result.run
-    arrays = {
-        "ts": result.ts,
-        **{f"series.{name}": run.series[name] for name in records.SERIES},
-        **{f"leg_series.{name}": run.leg_series[name] for name in records.LEG_SERIES},
-        **{name: getattr(run, name) for name in TABLES},
-        "margin_distance": run.margin_distance,
-    }
-    return arrays if result.marks is None else {**arrays, "marks": result.marks}
-
-
-def _packed(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
-    """An .npz, lightly compressed, without the time of writing: the same arrays give the same bytes."""
-    packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as bundle:
-        for name, array in arrays.items():
-            entry = zipfile.ZipInfo(f"{name}.npy")
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with bundle.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, np.ascontiguousarray(array), allow_pickle=False)
-    return packed.getvalue()
-
-
-def _meta_of(result: Result, arrays: str) -> bytes:
-    meta = {
-        "format": FORMAT,
-        "version": VERSION,
-        "interval": result.interval,
-        "start_equity": result.start_equity,
-        "kinds": plain(result.kinds),
-        **{name: plain(getattr(result, name)) for name in (*TEXTS, *SETTINGS)},
-        **{name: int(getattr(result.run, name)) for name in COUNTS},
-        "arrays": arrays,
-    }
-    return json.dumps({**meta, "check": digest(meta)}, indent=1).encode()
-
-
-def _read_meta(folder: Path) -> Settings:
-    if not (folder / META).is_file():
-        raise NotFound(f"{folder}: there is no result (no {META})")
-    try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-    except (ValueError, RecursionError):
-        raise _damaged(folder, f"{META} is no JSON") from None
-    if not isinstance(meta, dict) or meta.get("format") != FORMAT:
-        raise NotThisFormat(f"{folder / META} was not written by a result")
-    version = meta.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise NotThisFormat(f"{folder}: saved in format {version}, newer than {VERSION}: update unwind to read it")
-    check = meta.pop("check", None)
-    if version != VERSION or check != digest(meta):
-        raise _damaged(folder, f"{META} was changed")
-    return meta
-
-
-def _read_arrays(folder: Path, meta: Settings) -> dict[str, npt.NDArray[Any]]:
-    try:
-        packed = (folder / ARRAYS).read_bytes()
-    except OSError as error:
-        raise _damaged(folder, f"{ARRAYS} cannot be read: {error.strerror}") from None
-    if hashlib.sha256(packed).hexdigest() != meta.get("arrays"):
-        raise _damaged(folder, f"{ARRAYS} is not the file that was saved")
-    with np.load(io.BytesIO(packed), allow_pickle=False) as bundle:
-        return {name: bundle[name] for name in bundle.files}
-
-
-def _assembled(cls: type[Result], meta: Settings, arrays: Mapping[str, npt.NDArray[Any]]) -> Result:
-    for name, dtype in TABLES.items():
-        if arrays[name].dtype != dtype:
-            raise ValueError(f"{name} has other columns")
-    rest: dict[str, Any] = {**{name: arrays[name] for name in TABLES}, **{name: int(meta[name]) for name in COUNTS}}
-    run = Run(
-        series={name: arrays[f"series.{name}"] for name in records.SERIES},
-        leg_series={name: arrays[f"leg_series.{name}"] for name in records.LEG_SERIES},
-        margin_distance=arrays["margin_distance"],
-        **rest,
-    )
-    return cls(
-        run=run,
-        ts=arrays["ts"],
-        marks=arrays.get("marks"),
-        **{name: meta[name] for name in ("interval", "start_equity", "kinds", *TEXTS, *SETTINGS)},
-    )
-
-
-def _damaged(folder: Path, how: str) -> NotThisFormat:
-    return NotThisFormat(f"{folder}: this result is damaged ({how}): make it again")
-
-
 # --- shown -----------------------------------------------------------------------------------------------------------
 
 
@@ -678,98 +384,8 @@ def money(value: float) -> str:
     return f"{value:,.2f}" if value == 0.0 or abs(value) >= 1.0 else f"{value:.4g}"
 
 
-def _said(name: str, values: Mapping[str, float]) -> str:
+def said(name: str, values: Mapping[str, float]) -> str:
     return as_text(_BY_NAME[name], values[name])
 
 
 _BY_NAME = {measure.name: measure for measure in MEASURES}
-
-
-def _joined(names: Sequence[str], most: int = 4) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _page(result: Result) -> str:
-    """A small table for a notebook; every text is escaped."""
-    cell = '<td style="text-align:left;padding:1px 1.2em 1px 0">{}</td><td style="text-align:right">{}</td>'
-    rows = [
-        f"<tr>{cell.format(html.escape(name.replace('_', ' ')), html.escape(_said(name, result.measures)))}</tr>"
-        for name in SHOWN
-    ]
-    half = (len(rows) + 1) // 2
-    tables = "".join(
-        f'<table style="margin:0 2em 0 0"><tbody>{"".join(part)}</tbody></table>' for part in (rows[:half], rows[half:])
-    )
-    notes = list(result.warnings)
-    if result.ruined:
-        notes.insert(0, f"ruined at {clock.iso(int(result.ts[result.run.ruined_bar]))}")
-    if result.band:
-        notes.append("other readings of the same bars: " + ", ".join(f"{k} {v}" for k, v in result.band.items()))
-    listed = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
-    about = (_joined(result.symbols), result.venue, result._span(), f"{clock.label(result.interval)} bars")
-    head = " &middot; ".join(html.escape(part) for part in about)
-    last = result.run.series["equity"][-1]
-    ends = f"{money(result.start_equity)} to {money(last)} {result.currency}"
-    return (
-        f'<div class="unwind-result"><p><b>{head}</b><br/>{html.escape(ends)}</p>{_sparkline(result)}'
-        f'<div style="display:flex;flex-wrap:wrap">{tables}</div>'
-        + (f"<ul>{listed}</ul>" if listed else "")
-        + f"<small>fingerprint {result.fingerprint_id}</small></div>"
-    )
-
-
-def _sparkline(result: Result, width: int = 560, height: int = 90) -> str:
-    """Equity as a line, the starting equity dashed."""
-    from backtest.report.thin import keep
-
-    values = np.append(result.start_equity, result.run.series["equity"])
-    rows = keep(values, most=width)
-    low, high = float(values.min()), float(values.max())
-    reach = high - low if high > low else 1.0
-
-    def down(value: npt.ArrayLike) -> Floats:
-        place: Floats = 4.0 + (height - 8.0) * (1.0 - (np.asarray(value, dtype=np.float64) - low) / reach)
-        return place
-
-    across = rows * (width / max(len(values) - 1, 1))
-    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in zip(across, down(values[rows]), strict=True))
-    start = f"{float(down(result.start_equity)):.1f}"
-    return (
-        f'<svg viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img" aria-label="equity">'
-        f'<line x1="0" x2="{width}" y1="{start}" y2="{start}" stroke="currentColor" stroke-opacity="0.4" '
-        'stroke-dasharray="3 3"/>'
-        f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.3"/></svg>'
-    )
-
-
-def _figure(result: Result) -> Any:
-    import plotly.graph_objects as go
-    from plotly.subplots import make_subplots
-
-    from backtest.report.thin import keep
-
-    closes = (result.ts + result.interval).astype("datetime64[ns]")
-    figure = make_subplots(rows=3, shared_xaxes=True, row_heights=[0.6, 0.2, 0.2], vertical_spacing=0.03)
-
-    def line(row: int, values: Floats, name: str, **style: Any) -> None:
-        kept = keep(values, most=POINTS)
-        figure.add_trace(go.Scatter(x=closes[kept], y=values[kept], name=name, mode="lines", **style), row=row, col=1)
-
-    equity = result.run.series["equity"]
-    line(1, equity, "equity")
-    line(2, -metrics.drawdown(equity, result.start_equity), "drawdown", fill="tozeroy")
-    line(3, result.run.series["exposure"], "exposure", line={"shape": "hv"})
-    bars = np.unique(result.run.liquidations["bar"])
-    if len(bars):
-        bars = bars[keep(equity[bars], most=POINTS)]
-        marker = {"symbol": "x", "size": 9, "color": "#c0392b"}
-        figure.add_trace(
-            go.Scatter(x=closes[bars], y=equity[bars], name="liquidation", mode="markers", marker=marker), row=1, col=1
-        )
-    figure.add_hline(y=result.start_equity, line_dash="dot", opacity=0.5, row=1, col=1)
-    figure.update_yaxes(title_text=result.currency, row=1, col=1)
-    figure.update_yaxes(title_text="drawdown", tickformat=".0%", row=2, col=1)
-    figure.update_yaxes(title_text="exposure", row=3, col=1)
-    title = f"{_joined(result.symbols)}, {result.venue}, {clock.label(result.interval)} bars"
-    figure.update_layout(title=html.escape(title), hovermode="x unified", height=620, legend={"orientation": "h"})
-    return figure

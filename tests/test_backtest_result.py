@@ -24,9 +24,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest import metrics, result
+from backtest import kept, metrics
 from backtest.prepare import INVERSE, LINEAR, SPOT
 from backtest.records import Refusal, Why
+from backtest.report import result_figures
 from backtest.result import Result
 from backtest.venue import Fees, Venue
 from data.clock import DAY, HOUR
@@ -496,8 +497,8 @@ def _flip(path: Path) -> None:
 def _other_columns(folder: Path) -> None:
     """As if another program had packed it, its sums right."""
     r = small()
-    arrays = {**result._arrays_of(r), "fills": np.zeros(2)}
-    packed = result._packed(arrays)
+    arrays = {**kept._arrays_of(r), "fills": np.zeros(2)}
+    packed = kept._packed(arrays)
     (folder / "run.npz").write_bytes(packed)
     meta = json.loads((folder / "meta.json").read_text())
     del meta["check"]
@@ -636,7 +637,7 @@ def test_plot_keeps_the_extremes() -> None:
     figure = r.plot()
     traces = {trace.name: trace for trace in figure.data}
     assert set(traces) == {"equity", "drawdown", "exposure", "liquidation"}
-    assert len(traces["equity"].y) <= result.POINTS
+    assert len(traces["equity"].y) <= result_figures.POINTS
     assert (min(traces["equity"].y), max(traces["equity"].y)) == (400.0, 2500.0)
     assert min(traces["drawdown"].y) == pytest.approx(-0.6)
     assert list(traces["liquidation"].y) == [400.0]

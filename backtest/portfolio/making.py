@@ -143,7 +143,7 @@ def _check(runs: list[Result]) -> None:
             raise BadInput("this result was kept without mark closes: simulate it again to make a portfolio of it")
         if run.interval != runs[0].interval or not np.array_equal(run.ts, runs[0].ts):
             raise BadInput(
-                f"results 0 and {number} have other bars ({runs[0]._span()} and {run._span()}): simulate them on the "
+                f"results 0 and {number} have other bars ({runs[0].span} and {run.span}): simulate them on the "
                 "same market, or make a portfolio of each"
             )
 
