@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -24,7 +25,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backtest import kept, metrics
+from backtest import kept, metrics, result
 from backtest.prepare import INVERSE, LINEAR, SPOT
 from backtest.records import Refusal, Why
 from backtest.report import result_figures
@@ -502,7 +503,7 @@ def _other_columns(folder: Path) -> None:
     (folder / "run.npz").write_bytes(packed)
     meta = json.loads((folder / "meta.json").read_text())
     del meta["check"]
-    meta["arrays"] = result.hashlib.sha256(packed).hexdigest()
+    meta["arrays"] = hashlib.sha256(packed).hexdigest()
     (folder / "meta.json").write_text(json.dumps({**meta, "check": result.digest(meta)}))
 
 
