@@ -33,6 +33,8 @@ from data import clock
 from data.errors import BadInput
 
 if TYPE_CHECKING:
+    from backtest.decide import Binding
+    from backtest.decide.source import Source
     from data.market import Market
 
 Floats = npt.NDArray[np.float64]
@@ -62,6 +64,7 @@ class Batch:
         costs: Costs | None = None,
         detail: Market | None = None,
         history: Market | None = None,
+        sources: dict[Binding, Source] | None = None,
     ) -> None:
         check_market(market, "market")
         announce()
@@ -70,12 +73,15 @@ class Batch:
         self.prepared, _ = prepare(market, self.terms.venue, self.terms.account, self.terms.costs, detail=detail)
         self.days = trials.days_of(market.ts)
         self.made: Made | None = None  # features that the next job need not ask for
+        self.sources = {} if sources is None else sources  # texts of `decide` that were found
         self._stages: dict[int, run.Stage] = {}
 
     def job(self, sets: Sequence[Strategy]) -> Job:
         several = len(self.market.symbols) > 1
         made, self.made = self.made, None
-        return job_of(self.market, sets, several=several, jit=True, history=self.history, made=made)
+        return job_of(
+            self.market, sets, several=several, jit=True, history=self.history, made=made, sources=self.sources
+        )
 
     def stage(self, delay: int) -> run.Stage:
         if delay not in self._stages:

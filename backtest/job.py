@@ -26,6 +26,7 @@ from data.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
     from backtest.decide import Binding
+    from backtest.decide.source import Source
     from data.market import Market
 
 Floats = npt.NDArray[np.float64]
@@ -89,10 +90,12 @@ def job_of(
     warmup: int | str | None = None,
     history: Market | None = None,
     made: Made | None = None,
+    sources: dict[Binding, Source] | None = None,
 ) -> Job:
     """`history`: the same market with bars before it, which features may look back to. Warm-up shrinks by them.
 
-    `made`: features that were asked for already, of a strategy of this class on that market.
+    `made`: features that were asked for already, of a strategy of this class on that market. `sources`: texts of
+    `decide` that were found already: a text is looked for once, as long as they are kept.
     """
     from backtest.decide import bind, compilable, compile_decide
     from backtest.features import reserved_of
@@ -136,7 +139,10 @@ def job_of(
             if name == "delay":
                 longest = max(longest, _whole_delay(one, value))
     assert binding is not None
-    source = compilable(binding)
+    sources = {} if sources is None else sources
+    if binding not in sources:
+        sources[binding] = compilable(binding)
+    source = sources[binding]
     trails = any(reserved[:, at.R_TRAIL, 0] == reserved[:, at.R_TRAIL, 0]) or bool(
         (reserved[:, at.R_TRAIL, 1] >= 0).any()
     )

@@ -100,19 +100,36 @@ def sweep(
     kept = KeptSets(folder, batch, base) if folder is not None else None
     walker = Walker(batch, threads, progress, executor, kept)
     if method == "optuna":
-        sets = _searched(walker, base, given, _count(n, method), seed, where, objective)
+        sets = _searched(walker, base, given, count_of_sets(n, method), seed, where, objective)
     else:
         if method == "grid":
             sets = space.grid_of(base, given, where)
         else:
-            sets = space.sample_of(base, given, _count(n, method), method, seed, where)
+            sets = space.sample_of(base, given, count_of_sets(n, method), method, seed, where)
         walker.begin(len(sets))
         walker.walk(sets)
     walker.end()
     return walker.found(base, sets, tuple(given), terms, objective)
 
 
-def _count(n: int | None, method: str) -> int:
+def swept(
+    batch: Batch,
+    base: Strategy,
+    sets: list[Strategy],
+    names: tuple[str, ...],
+    terms: dict[str, Any],
+    objective: str,
+    threads: int | None,
+) -> Sweep:
+    """`sweep` of sets that are there already, on a batch that is ready, without a bar."""
+    walker = Walker(batch, threads, progress=False)
+    walker.begin(len(sets))
+    walker.walk(sets)
+    walker.end()
+    return walker.found(base, sets, names, terms, objective)
+
+
+def count_of_sets(n: int | None, method: str) -> int:
     if n is None:
         raise BadInput(f"method={method!r} needs n=, the number of sets to try")
     return n

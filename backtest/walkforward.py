@@ -24,13 +24,11 @@ import hashlib
 import json
 import math
 import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -38,23 +36,23 @@ import numpy.typing as npt
 
 from backtest import metrics, space, splits, trials
 from backtest.account import Account
-from backtest.batch import Batch
 from backtest.costs import Costs
-from backtest.given import is_whole
+from backtest.folds import Common, FoldFit, Kept, Spec, fit_fold
 from backtest.job import job_of
-from backtest.resuming import claim, put
+from backtest.plan import Clause as Clause
+from backtest.plan import Plan as Plan
+from backtest.plan import Window as Window
 from backtest.stitched import stitched
 from backtest.strategy import Strategy
-from backtest.sweep import BETTER, Sweep, check_measure, sweep
 from backtest.terms import instance
 from backtest.venue import Venue
 from data import clock
-from data.errors import BadInput, NotThisFormat, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from backtest.inference.bootstrap import Interval
+    from backtest.inference.robust import Rerun
     from backtest.inference.summary import Verdict
     from backtest.result import Result
     from data.market import Market
@@ -62,225 +60,6 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 FORMAT = 1
-_CLAUSE = re.compile(r"^\s*([a-z_0-9.]+)\s*(==|!=|>=|<=|>|<)\s*([-+0-9.eE]+|inf|-inf)\s*$")
-_HOLDS: dict[str, Callable[[Any, float], Any]] = {
-    "==": lambda a, b: a == b,
-    "!=": lambda a, b: a != b,
-    ">=": lambda a, b: a >= b,
-    "<=": lambda a, b: a <= b,
-    ">": lambda a, b: a > b,
-    "<": lambda a, b: a < b,
-}
-
-
-# ---- what is asked for -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Clause:
-    """A measure compared with a number: "trades >= 10". A measure that is NaN fulfils nothing."""
-
-    name: str
-    sign: str
-    number: float
-
-    @classmethod
-    def of(cls, text: str, names: Sequence[str]) -> Clause:
-        match = _CLAUSE.match(text) if isinstance(text, str) else None
-        if match is None:
-            raise BadInput(f"{text!r} is no requirement: write a measure, a sign and a number, such as trades >= 10")
-        name, sign, number = match.groups()
-        if name not in names:
-            raise BadInput(f"requirement {text!r}: no measure {name!r}, {did_you_mean(name, names)}")
-        try:
-            return cls(name, sign, float(number))
-        except ValueError:
-            raise BadInput(f"requirement {text!r}: {number!r} is no number") from None
-
-    def holds(self, values: Any) -> Any:
-        return _HOLDS[self.sign](values, self.number)
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.sign} {self.number:g}"
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to walk. Lengths are durations ("180d"), or, all of them, periods of the calendar ("6mo", "1q", "1y").
-
-    test       how long a fit is used before the next: the schedule of refits
-    validate   a window between train and test on which one of the first `keep` sets is chosen
-    purge      left out before every window that follows a fit: at least the longest holding time; "": nothing
-    """
-
-    train: str = "180d"
-    test: str = "30d"
-    validate: str | None = None
-    anchored: bool = False
-    purge: str = ""
-    objective: str = "sharpe"
-    require: tuple[str, ...] = ()
-    choose: Literal["best", "plateau"] = "best"
-    keep: int = 10
-    ensemble: int = 1
-    partial: bool = True  # a last, shorter test window is traded too
-
-    def __post_init__(self) -> None:
-        check_measure(self.objective)
-        if self.choose not in ("best", "plateau"):
-            raise BadInput(f"choose={self.choose!r}: {did_you_mean(str(self.choose), ('best', 'plateau'))}")
-        for name in ("keep", "ensemble"):
-            if not (is_whole(getattr(self, name)) and getattr(self, name) >= 1):
-                raise BadInput(f"{name}={getattr(self, name)!r}: write a whole number from 1 up")
-        object.__setattr__(self, "require", tuple(self.require))
-        _ = self.clauses
-
-    @property
-    def clauses(self) -> tuple[Clause, ...]:
-        return tuple(Clause.of(text, metrics.NAMES) for text in self.require)
-
-    def cut(self, market: Market) -> list[splits.Fold]:
-        """The folds of a market."""
-        if any(re.search(r"(mo|q|y)\s*$", text) for text in (self.train, self.test, self.validate or "")):
-            return splits.by_calendar(
-                market.ts, self.train, self.test, validate=self.validate, anchored=self.anchored, purge=self.purge or 0,
-                partial=self.partial,
-            )  # fmt: skip
-        make = splits.anchored if self.anchored else splits.rolling
-        bars = {name: -(-clock.duration(getattr(self, name)) // market.interval) for name in ("train", "test")}
-        more = -(-clock.duration(self.validate) // market.interval) if self.validate else 0
-        purge = -(-clock.duration(self.purge) // market.interval) if self.purge else 0
-        return make(len(market), **bars, validate=more, purge=purge, partial=self.partial)
-
-
-@dataclass(frozen=True)
-class Window:
-    """[first, stop) of a market's bars."""
-
-    first: int
-    stop: int
-
-    def of(self, market: Market) -> Market:
-        return market[self.first : self.stop]
-
-
-@dataclass(frozen=True)
-class FoldFit:
-    """What a fold chose, and how it went. `chosen`: parameters, best first; none if nothing met the requirements."""
-
-    number: int
-    train: Window
-    test: Window
-    validate: Window | None
-    sets: int
-    allowed: int  # sets that fulfilled the requirements in sample
-    chosen: tuple[dict[str, Any], ...]
-    in_sample: dict[str, float]  # measures of the first chosen one on the train window
-    out_of_sample: dict[str, float]  # of the same, alone, on the test window
-    rank: float  # of it among all sets on the test window: 0 best, 1 worst; NaN: nothing chosen
-    agreement: float  # rank correlation of all sets in and out of sample; NaN: nothing to rank
-
-
-# ---- one fold --------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Spec:
-    """All that a fold needs besides the market; the same on every machine."""
-
-    base: Strategy
-    axes: dict[str, Any]
-    plan: Plan
-    sampling: dict[str, Any]  # method, n, seed
-    terms: dict[str, Any]  # venue, account, costs
-
-
-def fit_fold(market: Market, spec: Spec, fold: splits.Fold, threads: int | None = None) -> FoldFit:
-    train, test = Window(*fold.train_ranges[0]), Window(*fold.test_ranges[0])
-    validate = Window(*fold.validate_ranges[0]) if len(fold.validate) else None
-    swept = _measured(market, train, spec, threads)
-    if not swept.complete:  # interrupted: part of a grid chooses nothing
-        raise KeyboardInterrupt
-    order = _order(swept, spec.plan)
-    if validate is not None and len(order):
-        first = [swept.strategies[row] for row in order[: spec.plan.keep]]
-        values = _table(market, validate, first, spec, threads)[:, metrics.NAMES.index(spec.plan.objective)]
-        order = order[: spec.plan.keep][metrics.ranking(values, better=BETTER[spec.plan.objective])]
-    chosen = [swept.strategies[row] for row in order[: spec.plan.ensemble]]
-    after = _table(market, test, swept.strategies, spec, threads)
-    before = swept.values
-    best = int(order[0]) if len(order) else -1
-    return FoldFit(
-        number=fold.number,
-        train=train,
-        test=test,
-        validate=validate,
-        sets=len(swept),
-        allowed=int(_allowed(swept, spec.plan).sum()),
-        chosen=tuple(dict(one.parameters) for one in chosen),
-        in_sample=_named(before[best]) if chosen else {},
-        out_of_sample=_named(after[best]) if chosen else {},
-        rank=_rank(after, best, spec.plan.objective) if chosen else math.nan,
-        agreement=_agreement(before, after, spec.plan.objective),
-    )
-
-
-def _measured(market: Market, train: Window, spec: Spec, threads: int | None) -> Sweep:
-    return sweep(
-        spec.base, train.of(market), spec.axes, history=market[: train.stop], threads=threads, progress=False,
-        objective=spec.plan.objective, **spec.sampling, **spec.terms,
-    )  # fmt: skip
-
-
-def _table(market: Market, span: Window, sets: Sequence[Strategy], spec: Spec, threads: int | None) -> Floats:
-    from backtest.sweep import Walker
-
-    walker = Walker(Batch(span.of(market), history=market[: span.stop], **spec.terms), threads, progress=False)
-    walker.walk(sets)
-    if walker.interrupted:
-        raise KeyboardInterrupt
-    place = {one: row for row, one in enumerate(walker.sets)}
-    return np.concatenate(walker.tables)[[place[one] for one in sets]]
-
-
-def _allowed(swept: Sweep, plan: Plan) -> npt.NDArray[np.bool_]:
-    keep = np.isfinite(swept.column(plan.objective))
-    for clause in plan.clauses:
-        keep &= clause.holds(swept.column(clause.name))
-    return keep
-
-
-def _order(swept: Sweep, plan: Plan) -> npt.NDArray[np.intp]:
-    """Rows that fulfil the requirements, best first."""
-    order = swept.ranking() if plan.choose == "best" else swept.plateau().index.to_numpy(dtype=np.intp)
-    return np.asarray(order[_allowed(swept, plan)[order]], dtype=np.intp)
-
-
-def _named(row: Floats) -> dict[str, float]:
-    return {name: float(value) for name, value in zip(metrics.NAMES, row, strict=True)}
-
-
-def _rank(table: Floats, row: int, objective: str) -> float:
-    values = table[:, metrics.NAMES.index(objective)] * BETTER[objective]
-    if not math.isfinite(values[row]) or len(values) < 2:
-        return math.nan
-    others = np.delete(np.where(np.isfinite(values), values, -np.inf), row)
-    return float(np.mean(np.where(others > values[row], 1.0, np.where(others == values[row], 0.5, 0.0))))
-
-
-def _agreement(before: Floats, after: Floats, objective: str) -> float:
-    """Spearman's, of the sets that have the measure in both."""
-    import pandas as pd
-
-    column = metrics.NAMES.index(objective)
-    a, b = pd.Series(before[:, column]), pd.Series(after[:, column])
-    both = np.isfinite(a) & np.isfinite(b)
-    if both.sum() < 3 or a[both].nunique() < 2 or b[both].nunique() < 2:
-        return math.nan
-    return float(a[both].rank().corr(b[both].rank()))
-
-
-# ---- all of them -----------------------------------------------------------------------------------
 
 
 def walk_forward(
@@ -347,8 +126,9 @@ def _made(
 ) -> Iterator[FoldFit]:
     """Folds as they are done."""
     if executor is None:
+        common = Common(spec)
         for fold in folds:
-            yield fit_fold(market, spec, fold, threads)
+            yield fit_fold(market, spec, fold, threads, common)
         return
     from backtest.executor import fold_tasks
 
@@ -359,9 +139,6 @@ def _made(
     finally:
         for task in tasks:
             task.cancel()
-
-
-# ---- folds on disk ---------------------------------------------------------------------------------
 
 
 def identity(market: Market, spec: Spec) -> str:
@@ -384,32 +161,6 @@ def identity(market: Market, spec: Spec) -> str:
     return hashlib.sha256(json.dumps(plain(parts), sort_keys=True).encode()).hexdigest()
 
 
-class Kept:
-    """Folds in a folder, one file each, written aside and then named."""
-
-    def __init__(self, folder: str | os.PathLike[str], identity: str) -> None:
-        self.folder = Path(folder)
-        claim(self.folder / "walkforward.json", identity, "walk-forward (other data, strategy, plan or grid)")
-
-    def read(self) -> dict[int, FoldFit]:
-        fits = {}
-        for path in sorted(self.folder.glob("fold-*.json")):
-            try:
-                fit = _fold_of(json.loads(path.read_text(encoding="utf-8")))
-            except (ValueError, KeyError, TypeError):
-                raise NotThisFormat(f"{path} cannot be read: remove it, and its fold is made again") from None
-            fits[fit.number] = fit
-        return fits
-
-    def write(self, fit: FoldFit) -> None:
-        put(self.folder / f"fold-{fit.number:04d}.json", json.dumps(asdict(fit)).encode())
-
-
-def _fold_of(found: Mapping[str, Any]) -> FoldFit:
-    spans = {name: Window(**found[name]) if found[name] else None for name in ("train", "test", "validate")}
-    return FoldFit(**{**found, **spans, "chosen": tuple(found["chosen"])})
-
-
 # ---- what it found ---------------------------------------------------------------------------------
 
 
@@ -430,25 +181,40 @@ class WalkForward:
     def out_of_sample(self) -> Market:
         return self.span.of(self.market)
 
+    @property
+    def history(self) -> Market:
+        """The bars that features of the stitched run may look back to."""
+        return self.market[: self.span.stop].registered("")  # no trial of its own: its sets are noted
+
+    @property
+    def account(self) -> Account:
+        """Of one of the accounts: each has an equal part of the money."""
+        whole = self.spec.terms["account"] or Account()
+        return replace(whole, equity=whole.equity / self.spec.plan.ensemble)
+
+    @property
+    def strategy(self) -> Strategy | None:
+        """What traded in the first account; None: no fold chose anything."""
+        return self._stitched(0)
+
     @cached_property
     def results(self) -> tuple[Result, ...]:
-        """One simulation an account, each with an equal part of the money."""
+        """One simulation an account."""
         from backtest.engine import simulate
 
-        accounts = self.spec.plan.ensemble
-        whole = self.spec.terms["account"] or Account()
-        one = replace(whole, equity=whole.equity / accounts)
+        terms = {**self.spec.terms, "account": self.account}
         made = []
-        for place in range(accounts):
-            pieces = [(fit.test.first, fit.test.stop, self._strategy(fit, place)) for fit in self.fits]
-            terms = {**self.spec.terms, "account": one}
-            history = self.market[: self.span.stop].registered("")  # no trial of its own: its sets are noted
-            market = self.out_of_sample.registered("")
-            if all(strategy is None for _, _, strategy in pieces):
+        for place in range(self.spec.plan.ensemble):
+            market, strategy = self.out_of_sample.registered(""), self._stitched(place)
+            if strategy is None:
                 made.append(simulate(market, exposure=0.0, **terms))
             else:
-                made.append(simulate(market, stitched(pieces), history=history, **terms))
+                made.append(simulate(market, strategy, history=self.history, **terms))
         return tuple(made)
+
+    def _stitched(self, place: int) -> Strategy | None:
+        pieces = [(fit.test.first, fit.test.stop, self._strategy(fit, place)) for fit in self.fits]
+        return None if all(strategy is None for _, _, strategy in pieces) else stitched(pieces)
 
     def _strategy(self, fit: FoldFit, place: int) -> Strategy | None:
         """Fewer sets than accounts: the last of them trades in the others too."""
@@ -564,13 +330,26 @@ class WalkForward:
 
         return interval_of_sharpe(self.daily_returns, level=level, seed=seed)
 
-    def verdict(self) -> Verdict:
-        """What was tested of the stitched run (of an ensemble: of its first account), and what came of it."""
+    def sensitivity(self) -> tuple[Rerun, ...]:
+        """The stitched run again at higher costs and a bar later (of an ensemble: its first account)."""
+        from backtest.inference import sensitivity
+
+        market, terms = self.out_of_sample, {**self.spec.terms, "account": self.account}
+        if self.strategy is None:
+            return sensitivity(market, exposure=0.0, **terms)
+        return sensitivity(market, self.strategy, history=self.history, **terms)
+
+    def verdict(self, reruns: Sequence[Rerun] = ()) -> Verdict:
+        """What was tested of the stitched run (of an ensemble: of its first account), and what came of it.
+
+        `reruns`: of `sensitivity()`, which simulates five times.
+        """
         from backtest.inference import Trials, verdict
 
         count = self.count()
         known = Trials(count.number, count.variance, count.effective) if math.isfinite(count.variance) else None
-        return verdict(self.result, trials=known, interval=self.interval() if len(self.results) == 1 else None)
+        interval = self.interval() if len(self.results) == 1 else None
+        return verdict(self.result, trials=known, interval=interval, reruns=reruns)
 
     def summary(self) -> dict[str, Any]:
         """Plain numbers, for scripts: out of sample, in sample, requirements can be put on them."""

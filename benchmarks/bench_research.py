@@ -205,8 +205,9 @@ def vectorbt(folder: Path, peer: str, engine: str, columns: int, folds: int) -> 
 
 def bench_executors(size: Size, rounds: int) -> Table:
     market = case.market(size.minutes)
-    pace = bench.seconds(lambda: one_sweep(market, 64))
-    sets = max(64, int(64 * size.job_seconds / bench.seconds(lambda: one_sweep(market, 64)))) if pace else 64
+    few = 64 if size.minutes < 500_000 else 2048  # of fewer a sweep's own time is a larger part
+    one_sweep(market, few)
+    sets = max(few, int(few * size.job_seconds / bench.seconds(lambda: one_sweep(market, few))))
     kept: dict[str, Sweep] = {}
     times: dict[str, list[float]] = {name: [] for name in ("threads", "processes", "dask")}
     with executor_of("processes", THREADS) as processes, executor_of("dask", THREADS) as dask:

@@ -170,11 +170,11 @@ def test_a_second_call_takes_finished_folds_from_the_folder(
     made: list[int] = []
     real = module.fit_fold
 
-    def dies(market: Any, spec: Any, fold: Any, threads: Any = None) -> Any:
+    def dies(market: Any, spec: Any, fold: Any, *more: Any) -> Any:
         if len(made) == 2:
             raise KeyboardInterrupt
         made.append(fold.number)
-        return real(market, spec, fold, threads)
+        return real(market, spec, fold, *more)
 
     monkeypatch.setattr(module, "fit_fold", dies)
     with pytest.raises(KeyboardInterrupt):

@@ -111,7 +111,8 @@ def _folder(
 ) -> Path:
     """Called by what decides its folds: another grid is another folder, the same file goes on in its own."""
     from backtest.cli.results import shelf
-    from backtest.walkforward import Spec, identity
+    from backtest.folds import Spec
+    from backtest.walkforward import identity
 
     sampling = {"method": read.method, "n": read.count, "seed": read.seed}
     spec = Spec(base, axes, read.plan, sampling, under)

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from backtest.batch import Batch
     from backtest.splits import Fold
     from backtest.strategy import Value
-    from backtest.walkforward import FoldFit, Plan
+    from backtest.folds import FoldFit
+    from backtest.plan import Plan
 
 Floats = npt.NDArray[np.float64]
 Source = Lent | Here
@@ -127,7 +128,7 @@ class Fitted:
 
 
 def fit(task: FoldTask) -> Fitted:
-    from backtest.walkforward import Spec, fit_fold
+    from backtest.folds import Spec, fit_fold
 
     check_versions(task.versions)
     base = task.sent.received()(**task.parameters)
