@@ -45,6 +45,8 @@ LARGEST = 709.0  # exp() of more is infinite
 
 
 class Measure(NamedTuple):
+    """One measure of a run: its name, its unit, which direction is better, and what it means."""
+
     name: str
     unit: str  # fraction, ratio, days, hours, count, money (settlement currency), flag (1: yes)
     better: int  # 1: more is better; -1: less is; 0: neither

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 
 def clamp(value: float, low: float, high: float) -> float:
+    """The value, or the bound that it is beyond."""
     return min(max(value, low), high)
 
 
@@ -107,6 +108,7 @@ def dydx_funding_rate(premium: float, interest: float = 0.0) -> float:
 
 
 def dydx_funding_cap_8h(imf: float, mmf: float) -> float:
+    """The most of eight hours: six times what initial margin has above maintenance."""
     return 6.0 * (imf - mmf)
 
 
@@ -197,6 +199,8 @@ def bust_price(entry: float, leverage: float, side: int, inverse: bool) -> float
 
 @dataclass(frozen=True)
 class PositionMargin:
+    """Initial and maintenance margin of a position, and the fee to close that is inside both."""
+
     initial: float
     maintenance: float
     fee_to_close: float
@@ -238,6 +242,8 @@ def bybit_added_margin(added: float, side: int, taker_fee: float, inverse: bool)
 
 @dataclass(frozen=True)
 class CrossLevels:
+    """Where the whole balance is gone, and where a position on it is liquidated."""
+
     bankruptcy: float
     liquidation: float
 
@@ -295,6 +301,8 @@ def hedge_liquidation_price(balance: float, legs: Sequence[HedgeLeg], inverse: b
 
 @dataclass(frozen=True)
 class DydxPosition:
+    """One position of a dYdX subaccount, at the oracle price."""
+
     size: float
     oracle: float
     mmf: float
@@ -347,6 +355,8 @@ def dydx_imf(base: float, open_notional: float, lower_cap: float, upper_cap: flo
 
 @dataclass(frozen=True)
 class Candidate:
+    """Somebody in the deleveraging queue."""
+
     account: str
     quantity: float
     score: float
@@ -400,10 +410,12 @@ def bybit_drawdown(profit: float, highest_profit: float, highest_balance: float)
 
 
 def bybit_adl_triggered(balance: float, drawdown: float, threshold: float = 10_000.0, trigger: float = -0.3) -> bool:
+    """The pool is empty, or it lost more than the trigger from its highest while above the threshold."""
     return balance <= 0.0 or (balance > threshold and drawdown < trigger)
 
 
 def bybit_adl_stopped(balance: float, drawdown: float, stop: float = -0.25) -> bool:
+    """The pool is positive again and its loss is less than the stop."""
     return balance > 0.0 and drawdown > stop
 
 

@@ -249,6 +249,7 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def register_of(market: Market) -> Register:
+    """The register of a market that came from a store."""
     if not market.register:
         raise BadInput("this market keeps no register of trials: one from a store does, see Store.market")
     return Register(market.register)
@@ -268,6 +269,7 @@ def source_of(strategy: Strategy, decides: str) -> str:
 
 
 def params_of(strategy: Strategy) -> str:
+    """Parameters as JSON with sorted keys, as the register keeps them."""
     return json.dumps(strategy.parameters, sort_keys=True, separators=(",", ":"))
 
 

@@ -106,6 +106,8 @@ class Liquidation:
 
 @dataclass(frozen=True)
 class Funding:
+    """What a settlement is paid on, and how often there is one."""
+
     price: FundingPrice = "mark"  # what a settlement without its own price is paid on
     interval_hours: float = 8.0
     cap: float | None = None  # of the rate of one settlement, absolute; None: by contract
@@ -122,6 +124,8 @@ class Funding:
 
 @dataclass(frozen=True)
 class Adl:
+    """At which price deleveraging closes, and how a venue ranks whom it closes."""
+
     price: AdlPrice = "bankruptcy"
     ranking: str = "profit x margin ratio"
 

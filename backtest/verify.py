@@ -64,6 +64,8 @@ SAME = {
 
 @dataclass(frozen=True)
 class Outcome:
+    """A worked case, what its source says, what our functions say, and whether the two agree."""
+
     id: str
     venue: str
     kind: str
@@ -112,6 +114,7 @@ Kinds = Mapping[str, Callable[[Case], dict[str, Any]]]
 
 
 def run(cases: Iterable[Case], more: Kinds | None = None) -> list[Outcome]:
+    """Check each case, in their order."""
     return [check(case, more) for case in cases]
 
 
@@ -233,6 +236,7 @@ def table(outcomes: Iterable[Outcome]) -> list[dict[str, object]]:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
+    """How many agree, in one line."""
     counts = Counter(o.status for o in outcomes)
     words: dict[Status, str] = {"pass": "agree", "fail": "DO NOT AGREE", "unsupported": "unsupported"}
     said = [f"{counts[status]} {word}" for status, word in words.items() if counts[status] or status == "pass"]

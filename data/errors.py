@@ -25,6 +25,8 @@ from collections.abc import Iterable
 
 
 class UnwindError(Exception):
+    """What a user can mend: the message says what happened and what to do next."""
+
     exit_code = 2
 
 
@@ -33,6 +35,8 @@ class BadInput(UnwindError):
 
 
 class MissingColumn(BadInput):
+    """A column that is needed is not there; the message names the nearest that is."""
+
     def __init__(self, where: str, missing: Iterable[str], found: Iterable[str]) -> None:
         wanted, has = list(missing), list(found)
         hints = [f"{name} (did you mean {close[0]}?)" for name in wanted if (close := near(name, has))]
@@ -42,6 +46,8 @@ class MissingColumn(BadInput):
 
 
 class BadRow(BadInput):
+    """The first row that is wrong, by file and number."""
+
     def __init__(self, where: str, row: int | None, problem: str) -> None:
         place = f"{where}, row {row}" if row is not None else where
         super().__init__(f"{place}: {problem}")

@@ -47,6 +47,8 @@ class Progress(Protocol):
 
 
 class NoProgress:
+    """Shows nothing."""
+
     def advance(self, files: int, rows: int) -> None:
         pass
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 class Level(StrEnum):
+    """How bad a finding is: an error makes a backtest wrong, a warning may, info is good to know."""
+
     ERROR = "error"
     WARNING = "warning"
     INFO = "info"

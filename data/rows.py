@@ -45,6 +45,8 @@ class Symbol:
 
 @dataclass(frozen=True)
 class Const:
+    """The same value in every row."""
+
     value: str | float | int | None
 
 
@@ -88,6 +90,8 @@ class Origin:
 
 @dataclass(frozen=True)
 class Batch:
+    """Rows of one or many tables, stored in one transaction, and the files or requests they came from."""
+
     rows: tuple[Rows, ...]
     origins: tuple[Origin, ...]
 
@@ -127,6 +131,7 @@ class Written:
 
 
 def sha256_of(path: Path) -> str:
+    """Of the bytes of a file."""
     with path.open("rb") as f:
         return hashlib.file_digest(f, "sha256").hexdigest()
 

@@ -58,6 +58,8 @@ class Price(StrEnum):
 
 
 class Position(StrEnum):
+    """Which side of a position was liquidated."""
+
     LONG = "long"
     SHORT = "short"
 
@@ -91,6 +93,8 @@ class Ratio(StrEnum):
 
 @dataclass(frozen=True)
 class Column:
+    """One column: its name, type, unit and meaning, and what is accepted on the way in."""
+
     name: str
     kind: Kind
     unit: str
@@ -103,6 +107,8 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
+    """One table: its key, its columns, and from when a row is known."""
+
     name: str
     meaning: str
     key: tuple[str, ...]

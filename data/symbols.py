@@ -21,6 +21,7 @@ _PAIR = re.compile(r"^(?P<base>[^\W_]+)[_-](?P<quote>[^\W_]+)([_-](20)?(?P<date>
 
 
 def is_unified(symbol: str) -> bool:
+    """Whether a name has the form BTC/USDT:USDT or BTC/USDT."""
     return bool(_UNIFIED.match(symbol))
 
 

@@ -55,6 +55,8 @@ class RegimeFit(NamedTuple):
 
 
 class Regimes(NamedTuple):
+    """Probabilities of the states at each bar, filtered: nothing later is in them; and the fits."""
+
     probability: Array  # (n, states), rows add up to 1; NaN before the first fit, and where y or x is not known
     fits: list[RegimeFit]
 

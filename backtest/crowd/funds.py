@@ -121,6 +121,8 @@ class FundRun:
 
 @dataclass(frozen=True)
 class ReturnStatistics:
+    """How fat the tails of returns are, and how long large moves follow large ones."""
+
     kurtosis: float
     tail_index: float
     clustering_10: float

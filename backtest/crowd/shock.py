@@ -30,6 +30,8 @@ LEAD_MINUTES = 5  # quiet ones before it
 
 @dataclass(frozen=True)
 class Shock:
+    """What the index does from outside, minute by minute, as log returns."""
+
     name: str
     returns: tuple[float, ...]  # log, a minute each
 

@@ -48,6 +48,8 @@ class Line:
 
 @dataclass(frozen=True)
 class Verdict:
+    """The answers of all tests in one table; `verdict[name]` is a line."""
+
     convention: str
     days: int
     lines: tuple[Line, ...]

@@ -67,6 +67,7 @@ def bars(row: Row) -> str:
 
 
 def day(when: dt.datetime) -> str:
+    """A time as it is printed in a finding."""
     return clock.iso(clock.moment(when))
 
 
@@ -79,4 +80,5 @@ def long(seconds: float) -> str:
 
 
 def counted(n: int, one: str, many: str = "") -> str:
+    """A number with its word, in the singular or the plural."""
     return f"{n:,} {one if n == 1 else many or one + 's'}"

@@ -41,6 +41,8 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Note:
+    """A file of which nothing comes, and why."""
+
     name: str
     why: Why
     reason: str = ""
@@ -50,4 +52,6 @@ Item = Batch | Piece | Note
 
 
 class Source(Protocol):
+    """Anything that yields items; see the module for what it may say of itself besides."""
+
     def __iter__(self) -> Iterator[Item]: ...

@@ -85,6 +85,7 @@ def known(array: Array) -> Array:
 
 
 def whole_bars(given: Any, what: str) -> int:
+    """A number of bars as it was given, or a refusal that says how to write one."""
     if not is_whole(given) or given < 1:
         raise BadInput(f"{what}={given!r}: write a whole number of bars, 1 or more; market.bars('30d') makes one")
     return int(given)

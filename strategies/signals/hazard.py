@@ -47,6 +47,8 @@ class HazardFit(NamedTuple):
 
 
 class Hazard(NamedTuple):
+    """The probability at each bar, and the fits that it came from."""
+
     probability: Array
     fits: list[HazardFit]
 

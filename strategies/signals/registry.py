@@ -219,6 +219,7 @@ SIGNALS: Mapping[str, Signal] = MappingProxyType({s.name: s for s in _ALL})
 
 
 def signal(name: str) -> Signal:
+    """A signal by its name; an unknown one is an error that names the nearest."""
     if name not in SIGNALS:
         raise NotFound(f"there is no signal {name}: {did_you_mean(name, SIGNALS)}")
     return SIGNALS[name]

@@ -17,6 +17,7 @@ from strategies.signals.edge import Array, frozen, numbers
 
 @jit_alone
 def totals(oi: Array) -> Array:
+    """Open interest of all venues that have been seen so far; NaN where one of them is missing."""
     n, v = oi.shape
     seen, out = np.zeros(v, dtype=np.bool_), np.full(n, np.nan)
     for t in range(n):
