@@ -12,7 +12,7 @@ known later: marks clipped into a coarser mark bar, and settlements (their last 
 
 Where the rest is: `data.align` has the rules, `data.market_input` the inputs and the list of fields,
 `data.market_build` applies the rules; `data.market_parts`, `market_resample`, `market_coverage`, `market_hash`,
-`market_frames` and `market_html` do what their names say.
+`market_frames`, `market_html` and `market_figure` do what their names say.
 """
 
 from __future__ import annotations
@@ -366,6 +366,12 @@ class Market:
         from data import market_html
 
         return market_html.page(self)
+
+    def plot(self) -> Any:
+        """A plotly figure: price, funding, open interest and liquidations, as far as the market holds them."""
+        from data import market_figure
+
+        return market_figure.figure(self)
 
 
 def _frozen(array: NDArray[Any]) -> NDArray[Any]:
