@@ -106,7 +106,8 @@ def _liquidations(made: Any, row: int, market: Market) -> None:
     feeds = sorted({s.liquidation_feed for s in market.coverage.symbols if s.liquidation_feed})
     said = "shorts above, longs below zero" + (f"; the feed is {' / '.join(feeds)}" if feeds else "")
     made.add_annotation(
-        text=escape(said), xref="x domain", yref="y domain", x=0.0, y=1.0, xanchor="left", yanchor="bottom", showarrow=False, font={"size": 11},
+        text=escape(said), xref="x domain", yref="y domain",
+        x=0.0, y=1.0, xanchor="left", yanchor="bottom", showarrow=False, font={"size": 11},
         row=row, col=1,
     )  # fmt: skip
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.crowd.kernel import layout as at
+from backtest.report import look
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,19 +19,18 @@ if TYPE_CHECKING:
     from backtest.crowd.montecarlo import Futures
     from backtest.crowd.stress import Stressed
 
-FALL, RISE, PLAIN, DARK, SOFT = "#c0392b", "#1f8a70", "#2f6db3", "#333a45", "#9aa3ad"
+FALL, RISE, PLAIN, OTHER, SOFT = look.RED, look.GREEN, look.BLUE, look.GOLD, look.INK
 MILLION = 1e6
 SHOWN = ("move", "liquidated, part of open interest", "fund after", "ADL")
 
 
 def _layout(figure: Any, title: str, height: int) -> Any:
     figure.update_layout(
-        template="plotly_white",
+        template=look.template(),
         title={"text": title, "x": 0.01, "font": {"size": 16}},
         height=height,
         margin={"l": 70, "r": 30, "t": 80, "b": 90},
         legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0.0, "x": 0.0},
-        font={"family": "system-ui, sans-serif", "color": DARK},
         bargap=0.05,
     )
     return figure
@@ -58,14 +58,14 @@ def stressed(found: Stressed) -> Any:
 
     line(1, path["without_feedback"], "without feedback", SOFT, "dash")
     line(1, path["low"] if found.side > 0 else path["high"], "with feedback, worst of the minute", FALL)
-    line(1, path["price"], "with feedback, close", DARK)
+    line(1, path["price"], "with feedback, close", PLAIN)
     bar(path["longs_liquidated"], "longs liquidated", FALL)
     bar(path["shorts_liquidated"], "shorts liquidated", RISE)
     bar(path["stopped"], "stopped out", SOFT)
-    bar(path["adl"], "ADL", "#7d3c98")
+    bar(path["adl"], "ADL", look.PURPLE)
     depth = 0.5 * (path["bid_depth"] + path["ask_depth"]) / found.before.rules.depth
     line(3, depth, "depth", PLAIN)
-    line(3, path["open_interest"] / found.before.state[at.LONG], "open interest", DARK)
+    line(3, path["open_interest"] / found.before.state[at.LONG], "open interest", OTHER)
     line(4, path["fund"] / MILLION, "insurance fund", PLAIN)
     figure.update_layout(barmode="stack")
     figure.update_xaxes(title_text="minutes since the shock", row=4, col=1)
@@ -83,7 +83,7 @@ def futures(found: Futures) -> Any:
     figure = make_subplots(rows=1, cols=2, subplot_titles=("chance of a cascade of at least", "loss of the fund"))
     x = 100.0 * sizes
     band = {"x": [*x, *x[::-1]], "y": [*(o.low for o in odds), *(o.high for o in odds[::-1])]}
-    shade = {"fill": "toself", "fillcolor": "rgba(47,109,179,0.18)", "line": {"width": 0}, "name": "95 % interval"}
+    shade = {"fill": "toself", "fillcolor": "rgba(59,130,196,0.2)", "line": {"width": 0}, "name": "95 % interval"}
     figure.add_trace(go.Scatter(**band, **shade, hoverinfo="skip"), row=1, col=1)
     middle = [o.probability for o in odds]
     figure.add_trace(go.Scatter(x=x, y=middle, name="probability", line={"color": PLAIN}), row=1, col=1)

@@ -99,6 +99,7 @@ def figure(result: Result) -> Any:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
+    from backtest.report import look
     from backtest.report.thin import keep
 
     closes = (result.ts + result.interval).astype("datetime64[ns]")
@@ -109,20 +110,21 @@ def figure(result: Result) -> Any:
         figure.add_trace(go.Scatter(x=closes[kept], y=values[kept], name=name, mode="lines", **style), row=row, col=1)
 
     equity = result.run.series["equity"]
-    line(1, equity, "equity")
-    line(2, -metrics.drawdown(equity, result.start_equity), "drawdown", fill="tozeroy")
-    line(3, result.run.series["exposure"], "exposure", line={"shape": "hv"})
+    line(1, equity, "equity", line={"color": look.BLUE, "width": 1.6})
+    under = -metrics.drawdown(equity, result.start_equity)
+    line(2, under, "drawdown", fill="tozeroy", line={"color": look.RED, "width": 1.0})
+    line(3, result.run.series["exposure"], "exposure", line={"color": look.GREEN, "width": 1.0, "shape": "hv"})
     bars = np.unique(result.run.liquidations["bar"])
     if len(bars):
         bars = bars[keep(equity[bars], most=POINTS)]
-        marker = {"symbol": "x", "size": 9, "color": "#c0392b"}
+        marker = {"symbol": "x", "size": 9, "color": look.ORANGE}
         figure.add_trace(
             go.Scatter(x=closes[bars], y=equity[bars], name="liquidation", mode="markers", marker=marker), row=1, col=1
         )
-    figure.add_hline(y=result.start_equity, line_dash="dot", opacity=0.5, row=1, col=1)
+    figure.add_hline(y=result.start_equity, line_dash="dot", line_color=look.INK, opacity=0.6, row=1, col=1)
     figure.update_yaxes(title_text=result.currency, row=1, col=1)
     figure.update_yaxes(title_text="drawdown", tickformat=".0%", row=2, col=1)
     figure.update_yaxes(title_text="exposure", row=3, col=1)
     title = f"{joined(result.symbols)}, {result.venue}, {clock.label(result.interval)} bars"
-    figure.update_layout(title=html.escape(title), hovermode="x unified", height=620, legend={"orientation": "h"})
+    figure.update_layout(template=look.template(), title=html.escape(title), height=580, margin={"t": 84})
     return figure

@@ -19,6 +19,8 @@ def heatmap(table: pd.DataFrame, value: str, agg: object) -> Any:
     """Blue is worse and red better, with the middle at 0 where values lie on both sides of it."""
     import plotly.graph_objects as go
 
+    from backtest.report import look
+
     z = table.to_numpy(dtype=np.float64)
     finite = z[np.isfinite(z)]
     around = {"zmid": 0.0} if len(finite) and finite.min() < 0.0 < finite.max() else {}
@@ -31,7 +33,9 @@ def heatmap(table: pd.DataFrame, value: str, agg: object) -> Any:
     )  # fmt: skip
     figure.update_xaxes(title_text=html.escape(str(table.columns.name)), type="category")
     figure.update_yaxes(title_text=html.escape(str(table.index.name)), type="category")
-    figure.update_layout(title=html.escape(f"{value}, {agg} of what else was varied"), height=480)
+    figure.update_layout(
+        title=html.escape(f"{value}, {agg} of what else was varied"), height=480, template=look.template()
+    )
     return figure
 
 
@@ -39,16 +43,18 @@ def overview(sweep: Sweep) -> Any:
     """Of the first two parameters a heat map; of a single one every set as a point, and the median as a line."""
     import plotly.graph_objects as go
 
+    from backtest.report import look
+
     if len(sweep.names) > 1:
         return sweep.heatmap(sweep.names[0], sweep.names[1])
     name, value = sweep.names[0], sweep.objective
     rows = sweep.frame
     middle = rows.groupby(name, sort=False)[value].median()
-    figure = go.Figure(go.Scatter(x=rows[name], y=rows[value], mode="markers", name="sets"))
-    figure.add_trace(go.Scatter(x=middle.index, y=middle, mode="lines", name="median"))
+    figure = go.Figure(go.Scatter(x=rows[name], y=rows[value], mode="markers", name="sets", marker={"color": look.INK}))
+    figure.add_trace(go.Scatter(x=middle.index, y=middle, mode="lines", name="median", line={"color": look.BLUE}))
     figure.update_xaxes(title_text=html.escape(name))
     figure.update_yaxes(title_text=value)
-    figure.update_layout(height=420)
+    figure.update_layout(height=420, template=look.template())
     return figure
 
 

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from backtest.report import look
 from backtest.report.thin import keep
 
 if TYPE_CHECKING:
     from backtest.walkforward import WalkForward
 
 POINTS = 2000
-BEFORE, AFTER, FLAT = "#8aa4c8", "#1f5fa8", "rgba(128,128,128,0.18)"
+FLAT = "rgba(125,133,144,0.18)"
 
 
 def overview(forward: WalkForward) -> Any:
@@ -26,19 +27,22 @@ def overview(forward: WalkForward) -> Any:
     equity = forward.equity
     values = np.asarray(equity, dtype=np.float64)
     kept = keep(values, most=POINTS)
-    line = go.Scatter(x=equity.index[kept], y=values[kept], mode="lines", name="equity", line={"color": AFTER})
+    line = go.Scatter(x=equity.index[kept], y=values[kept], mode="lines", name="equity", line={"color": look.BLUE})
     figure.add_trace(line, row=1, col=1)
     for fit, seam, end in zip(forward.fits, rows["test_from"], rows["test_to"], strict=True):
-        figure.add_vline(x=seam, line_width=1, line_dash="dot", opacity=0.35, row=1, col=1)
+        figure.add_vline(x=seam, line_width=1, line_dash="dot", line_color=look.INK, opacity=0.5, row=1, col=1)
         if not fit.chosen:
             figure.add_vrect(x0=seam, x1=end, fillcolor=FLAT, line_width=0, row=1, col=1)
     places = rows["test_from"].dt.strftime("%Y-%m-%d")
-    for column, label, color in ((f"{name}_in", "in sample", BEFORE), (f"{name}_out", "out of sample", AFTER)):
+    for column, label, color in ((f"{name}_in", "in sample", look.INK), (f"{name}_out", "out of sample", look.BLUE)):
         figure.add_trace(go.Bar(x=places, y=rows[column], name=label, marker={"color": color}), row=2, col=1)
     figure.update_yaxes(title_text="equity", row=1, col=1)
     figure.update_yaxes(title_text=html.escape(name), row=2, col=1)
     figure.update_xaxes(type="category", row=2, col=1)
-    figure.update_layout(barmode="group", height=560, legend={"orientation": "h"}, hovermode="x")
+    title = f"{type(forward.spec.base).__name__}, out of sample"
+    figure.update_layout(
+        template=look.template(), barmode="group", bargap=0.2, height=580, margin={"t": 84}, title=html.escape(title)
+    )
     return figure
 
 
