@@ -34,8 +34,8 @@ from data.errors import BadInput, did_you_mean
 
 if TYPE_CHECKING:
     from backtest.batch import Batch
-    from backtest.splits import Fold
     from backtest.folds import FoldFit, Spec
+    from backtest.splits import Fold
     from data.market import Market
 
 KINDS = ("threads", "processes", "dask")

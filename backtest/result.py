@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from backtest.portfolio import PerpPortfolio
+    from backtest.strategy import Strategy
+    from data.market import Market
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -260,6 +262,23 @@ class Result:
         from backtest.report.result_figures import figure
 
         return figure(self)
+
+    def report(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        market: Market | None = None,
+        strategy: Strategy | None = None,
+        **more: Any,
+    ) -> Path:
+        """One HTML file that needs no network. With the market and the strategy it says how far to believe the run.
+
+        `more`: venue, account, costs, history and detail as they were simulated; name, sweep, events, stress for what
+        `backtest.report.report.Report.of` shows of them.
+        """
+        from backtest.report.report import Report
+
+        return Report.of(self, market, strategy, **more).write(path)
 
     @cached_property
     def portfolio(self) -> PerpPortfolio:

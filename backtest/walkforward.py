@@ -29,6 +29,7 @@ from concurrent.futures import Executor, as_completed
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -368,6 +369,12 @@ class WalkForward:
             "trials": self.count().number,
         }
         return found
+
+    def report(self, path: str | os.PathLike[str], **more: Any) -> Path:
+        """One HTML file of the stitched run and its folds; `more`: name, sweep, events, stress."""
+        from backtest.report.report import Report
+
+        return Report.of_walk_forward(self, **more).write(path)
 
     def plot(self) -> Any:
         """Equity through the test windows, and the objective of each fold before and after, as a plotly figure."""

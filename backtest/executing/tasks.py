@@ -24,10 +24,10 @@ from data.errors import BadInput
 
 if TYPE_CHECKING:
     from backtest.batch import Batch
-    from backtest.splits import Fold
-    from backtest.strategy import Value
     from backtest.folds import FoldFit
     from backtest.plan import Plan
+    from backtest.splits import Fold
+    from backtest.strategy import Value
 
 Floats = npt.NDArray[np.float64]
 Source = Lent | Here

@@ -1,0 +1,89 @@
+"""Equity: net, before costs, and what buying and keeping would have made; and how far it was under water."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backtest.report import words
+from backtest.report.parts import Chart, Key, Section, Switch
+from backtest.report.subject import Subject
+from backtest.report.traces import marks, panel, thinned, time_axis
+
+MARKS = 40
+ANCHOR = "equity"
+
+
+def section(subject: Subject) -> Section:
+    return Section(
+        ANCHOR,
+        "Equity",
+        lead=_sentence(subject),
+        blocks=(_curve(subject), _underwater(subject)),
+    )
+
+
+def _sentence(subject: Subject) -> str:
+    last, gross = float(subject.equity[-1]), float(subject.gross[-1])
+    said = (
+        f"{words.amount(subject.start)} {subject.money} became {words.amount(last)}; without any cost the same "
+        "positions "
+        f"would have made {words.amount(gross)}."
+    )
+    if subject.benchmark is not None:
+        name, curve = subject.benchmark
+        said += f" {name.capitalize()}, unlevered, made {words.amount(float(curve[-1]))}."
+    return said
+
+
+def _curve(subject: Subject) -> Chart:
+    at = subject.closes
+    data = [thinned(at, subject.gross, "before costs", "--third", dash="dot", width=1.4)]
+    keys = [Key("net", "--accent"), Key("before costs", "--third", "dot")]
+    if subject.benchmark is not None:
+        name, curve = subject.benchmark
+        data.append(thinned(at, np.asarray(curve), name, "--soft", width=1.3))
+        keys.append(Key(name, "--soft"))
+    data.append(thinned(at, subject.equity, "net", "--accent", width=2.2))
+    hits = subject.result.run.liquidations
+    if len(hits):
+        most = np.sort(np.argsort(-hits["loss"], kind="stable")[:MARKS])
+        bars = hits["bar"][most].astype(np.int64)
+        size = np.maximum(hits["loss"][most], 1e-9)
+        data.append(marks(at[bars], subject.equity[bars], size, "liquidated, lost", "--down", "triangle-down"))
+        keys.append(Key("liquidated", "--down", "down"))
+    positive = bool((subject.equity > 0.0).all() and (subject.gross > 0.0).all())
+    switches = (Switch("log scale", {"yaxis.type": "log"}, {"yaxis.type": "linear"}),) if positive else ()
+    caption = (
+        f"In {subject.money}, at the closes. The gap to the dotted line is what trading, holding and liquidation cost."
+    )
+    if len(hits) > MARKS:
+        caption += f" The {MARKS} liquidations that cost most of {len(hits):,} are marked."
+    if not positive:
+        caption += " No log scale: a line is not above zero everywhere."
+    return Chart(
+        "equity-curve",
+        "What it made",
+        caption,
+        tuple(keys),
+        data,
+        {"xaxis": time_axis(), "yaxis": panel()},
+        wide=True,
+        tall=True,
+        switches=switches,
+        said=_sentence(subject),
+    )
+
+
+def _underwater(subject: Subject) -> Chart:
+    m = subject.result.measures
+    said = f"Deepest {m['max_drawdown']:.1%}; the longest lasted {words.plain(m['max_drawdown_days'], 1)} days."
+    return Chart(
+        "equity-underwater",
+        "Under water",
+        f"Loss from the highest equity so far, net. {said}",
+        (Key("drawdown", "--down"),),
+        [thinned(subject.closes, subject.underwater, "drawdown", "--down", fill="--fill-down", width=1.2)],
+        {"xaxis": time_axis(), "yaxis": panel(tickformat=".0%", rangemode="tozero")},
+        wide=True,
+        said=said,
+    )

@@ -1,0 +1,127 @@
+"""How near to liquidation it was, and how large its positions were."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from backtest.report import words
+from backtest.report.parts import Chart, Key, Section, Table, absent
+from backtest.report.subject import Subject
+from backtest.report.traces import marks, panel, thinned, time_axis
+
+ANCHOR, EXPOSURE = "margin", "exposure"
+ROWS = 30
+
+
+def section(subject: Subject) -> Section:
+    title = "Margin and liquidation"
+    if not subject.traded:
+        return absent(ANCHOR, title, "Nothing was traded.", "Margin")
+    distance = np.asarray(subject.result.run.margin_distance, dtype=np.float64)
+    ratio = np.asarray(subject.result.run.series["margin_ratio"], dtype=np.float64)
+    if not (np.isfinite(distance).any() or (ratio > 0.0).any()):
+        return absent(ANCHOR, title, "No position needed margin: nothing could be liquidated.", "Margin")
+    blocks: list[Chart | Table] = [_chart(subject, ratio, distance)]
+    if len(subject.result.run.liquidations):
+        blocks.append(_table(subject))
+    return Section(ANCHOR, title, lead=_sentence(subject, distance), blocks=blocks, short="Margin")
+
+
+def _sentence(subject: Subject, distance: np.ndarray) -> str:
+    m = subject.result.measures
+    hits = int(m["liquidations"])
+    if hits:
+        return (
+            f"Liquidated {words.often(hits)}, which took {words.amount(m['liquidation_loss'])} {subject.money} from "
+            "the "
+            f"wallet. The insurance fund paid {words.amount(m['bad_debt'])} of what was owed beyond it."
+        )
+    if not np.isfinite(distance).any():
+        return "Never liquidated."
+    at = int(np.nanargmin(distance))
+    return (
+        f"Never liquidated. At the nearest, in the bar of {subject.when(at)}, the mark was {distance[at]:.1%} "
+        f"away from it."
+    )
+
+
+def _chart(subject: Subject, ratio: np.ndarray, distance: np.ndarray) -> Chart:
+    data = [
+        thinned(subject.closes, distance, "distance to liquidation", "--accent", width=1.4),
+        thinned(subject.closes, ratio, "margin used", "--third", axis="y2", width=1.4),
+    ]
+    keys = [Key("distance to liquidation", "--accent"), Key("maintenance / margin left", "--third")]
+    hits = subject.result.run.liquidations
+    if len(hits):
+        bars = hits["bar"].astype(np.int64)
+        size = np.maximum(hits["loss"], 1e-9)
+        data.append(
+            marks(subject.closes[bars], np.zeros(len(bars)), size, "liquidated, lost", "--down", "triangle-down")
+        )
+        keys.append(Key("liquidated", "--down", "down"))
+    return Chart(
+        "margin-distance",
+        "Distance to liquidation",
+        "Above: how far the mark that came nearest in each bar stayed from a liquidation, as a part of the price. "
+        "Below: "
+        "maintenance margin over the margin that is left, at the closes; at 1 the position is taken.",
+        tuple(keys),
+        data,
+        {
+            "xaxis": time_axis(anchor="y2"),
+            "yaxis": panel(0.42, 1.0, tickformat=".0%", rangemode="tozero"),
+            "yaxis2": panel(0.0, 0.32, rangemode="tozero"),
+        },
+        wide=True,
+        tall=True,
+        said=_sentence(subject, distance),
+    )
+
+
+def _table(subject: Subject) -> Table:
+    hits = subject.result.run.liquidations
+    most = np.sort(np.argsort(-hits["loss"], kind="stable")[:ROWS])
+    rows = [
+        (
+            subject.when(int(hit["bar"])),
+            subject.result.symbols[hit["symbol"]] if hit["symbol"] >= 0 else "account",
+            "long" if hit["quantity"] > 0 else "short",
+            words.price(float(hit["trigger"])),
+            words.price(float(hit["price"])),
+            words.price(float(hit["bankruptcy"])),
+            words.amount(-float(hit["fee"])),
+            words.amount(-float(hit["loss"])),
+        )
+        for hit in hits[most]
+    ]
+    more = f"The {ROWS} that cost most, of {len(hits):,}." if len(hits) > ROWS else ""
+    heads = ("Bar", "Symbol", "Side", "Mark", "Closed at", "Bankruptcy price", "Fee", "Lost")
+    return Table("Liquidations", heads, rows, words=3, note=more)
+
+
+def exposure(subject: Subject) -> Section:
+    title = "Leverage and exposure"
+    if not subject.traded:
+        return absent(EXPOSURE, title, "Nothing was traded.", "Exposure")
+    m = subject.result.measures
+    net, gross = (np.asarray(subject.result.run.series[name], dtype=np.float64) for name in ("exposure", "gross"))
+    lead = (
+        f"In the market {m['time_in_market']:.0%} of the time, with {words.plain(m['exposure'])} times equity at "
+        "the end of "
+        f"the day on average and {words.plain(float(np.nanmax(gross)))} at most; equity was turned over "
+        f"{words.plain(m['turnover'], 1)} times."
+    )
+    chart = Chart(
+        "exposure-leverage",
+        "Exposure",
+        "Notional over equity, at the closes: net (long less short), and gross where it differs.",
+        (Key("net", "--accent"), Key("gross", "--third", "dot")),
+        [
+            thinned(subject.closes, net, "net", "--accent", shape="hv", width=1.2, fill="--fill-long"),
+            thinned(subject.closes, gross, "gross", "--third", shape="hv", width=1.1, dash="dot"),
+        ],
+        {"xaxis": time_axis(), "yaxis": panel(zeroline=True, ticksuffix="x")},
+        wide=True,
+        said=lead,
+    )
+    return Section(EXPOSURE, title, lead=lead, blocks=(chart,), short="Exposure")
