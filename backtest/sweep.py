@@ -42,6 +42,7 @@ from data.errors import BadInput, NotFound, did_you_mean
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backtest.explorer.widget import Explorer
     from backtest.inference import Overfitting, Superior
     from backtest.portfolio import PerpPortfolio
     from backtest.result import Result
@@ -424,6 +425,15 @@ class Sweep:
 
         return simulate(self.market, self.strategy(row), **{**self.terms, **changes})
 
+    def explore(self) -> Explorer:
+        """A widget for a notebook: sliders on the parameters, and the set that they stand on walked as they move.
+
+        Sets that the sweep has not walked are new trials, and are noted as such. See docs/explorer.md.
+        """
+        from backtest.explorer.widget import Explorer
+
+        return Explorer(self)
+
     def portfolio(self, which: int | Iterable[int] = 5, by: str | None = None) -> PerpPortfolio:
         """The best sets, or those of the given rows, in full beside each other as a `vectorbt.Portfolio`."""
         from backtest.portfolio import portfolio_of_sweep
@@ -469,7 +479,7 @@ class Sweep:
         columns = []
         for name in self.names:
             values = [one.parameters[name] for one in self.strategies]
-            known = _in_order(set(values))
+            known = in_order(set(values))
             place = {value: float(number) for number, value in enumerate(known)}
             columns.append([place[value] for value in values])
         return np.array(columns, dtype=np.float64).T.reshape(len(self), len(self.names))
@@ -523,7 +533,7 @@ class Sweep:
                 raise NotFound(f"{name!r} was not varied: {did_you_mean(name, self.names)}")
         self.column(value)
         found = self.frame.pivot_table(index=y, columns=x, values=value, aggfunc=agg, dropna=False)
-        return found.loc[_in_order(set(found.index)), _in_order(set(found.columns))]
+        return found.loc[in_order(set(found.index)), in_order(set(found.columns))]
 
     def heatmap(self, x: str, y: str, value: str | None = None, agg: Any = "median") -> Any:
         """`pivot` as a plotly figure."""
@@ -561,7 +571,7 @@ def _columns(batch: Batch, parts: Sequence[list[Strategy]]) -> Iterator[Floats]:
         yield from batch.daily_returns(part).T
 
 
-def _in_order(values: set[Any]) -> list[Any]:
+def in_order(values: set[Any]) -> list[Any]:
     """Numbers by size, durations by length, other texts by name."""
     from data import clock
 

@@ -191,20 +191,24 @@ class Register:
         key = ["strategy", "source", "params"]
         return found.sort("days", "at", descending=[True, False]).unique(key, keep="first", maintain_order=True)
 
-    def count(self, market: Market | None = None) -> Count:
+    def counting(self, market: Market | None = None) -> tuple[pl.DataFrame, int | None, int]:
+        """The trials that count, since when, and how many from before that do not."""
         import polars as pl
 
         found, since = self.distinct(market), self.afresh
-        left = 0
-        if since is not None:
-            left = found.filter(pl.col("at") < since).height
-            found = found.filter(pl.col("at") >= since)
+        if since is None:
+            return found, None, 0
+        left = found.filter(pl.col("at") < since).height
+        return found.filter(pl.col("at") >= since), since, left
+
+    def count(self, market: Market | None = None) -> Count:
+        found, since, left = self.counting(market)
         return count_of(found, since=since, left_out=left)
 
 
 def count_of(found: pl.DataFrame, since: int | None = None, left_out: int = 0) -> Count:
     """Of rows of the register, each a trial of its own."""
-    return counted(found["sharpe"].to_numpy(), _sketches_of(found), since=since, left_out=left_out)
+    return counted(found["sharpe"].to_numpy(), sketches_of(found), since=since, left_out=left_out)
 
 
 def counted(sharpes: Floats, found: Sketches, since: int | None = None, left_out: int = 0) -> Count:
@@ -228,7 +232,8 @@ def _row_of(line: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(base64.b64decode(line["sketch"]) if name == "sketch" else line.get(name) for name in COLUMNS)
 
 
-def _sketches_of(found: pl.DataFrame) -> Sketches:
+def sketches_of(found: pl.DataFrame) -> Sketches:
+    """Of rows of the register."""
     rows = [np.frombuffer(one, dtype=np.float16) for one in found["sketch"].to_list()]
     return np.array(rows, dtype=np.float16).reshape(len(rows), WIDTH)
 
@@ -332,23 +337,37 @@ def note_run(market: Market, result: Result, strategy: Strategy | None, decides:
         return
     from backtest import metrics
 
-    a_day = math.sqrt(metrics.returns_a_year(market.interval))
     daily = np.asarray(result.equity, dtype=np.float64)[metrics.day_ends(market.ts)]
-    measured = result.measures
-    made = sketches(days_of(market.ts), daily[None, :], result.start_equity)
-    exposure = str(result.fingerprint.get("exposure", ""))
+    sketch = sketches(days_of(market.ts), daily[None, :], result.start_equity)[0]
+    if strategy is not None:
+        note_set(market, strategy, source_of(strategy, decides), result.measures, sketch)
+        return
+    targets = json.dumps({"targets": str(result.fingerprint.get("exposure", ""))[:16]})
+    _note_one(market, ("exposure", "", targets), result.measures, sketch)
+
+
+def note_set(market: Market, strategy: Strategy, source: str, measures: Mapping[str, float], sketch: Sketches) -> None:
+    """One set that was walked, in the register of its market, if it has one. `source`: see `source_of`."""
+    if market.register:
+        _note_one(market, (type(strategy).__name__, source, params_of(strategy)), measures, sketch)
+
+
+def _note_one(market: Market, who: tuple[str, str, str], measures: Mapping[str, float], sketch: Sketches) -> None:
+    from backtest.metrics import returns_a_year
+
+    strategy, source, params = who
     Register(market.register).append(
         {
-            "strategy": type(strategy).__name__ if strategy is not None else "exposure",
-            "source": source_of(strategy, decides) if strategy is not None else "",
-            "params": params_of(strategy) if strategy is not None else json.dumps({"targets": exposure[:16]}),
+            "strategy": strategy,
+            "source": source,
+            "params": params,
             "at": time.time_ns(),
             **_where(market),
-            "days": len(daily),
-            "sharpe": measured["sharpe"] / a_day,
-            "skew": measured["skew"],
-            "kurtosis": measured["kurtosis"] + 3.0,
-            "sketch": base64.b64encode(made[0].tobytes()).decode(),
+            "days": len(days_of(market.ts)),
+            "sharpe": measures["sharpe"] / math.sqrt(returns_a_year(market.interval)),
+            "skew": measures["skew"],
+            "kurtosis": measures["kurtosis"] + 3.0,
+            "sketch": base64.b64encode(sketch.tobytes()).decode(),
         }
     )
 
