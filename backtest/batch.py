@@ -74,7 +74,7 @@ class Batch:
         self.days = trials.days_of(market.ts)
         self.made: Made | None = None  # features that the next job need not ask for
         self.sources = {} if sources is None else sources  # texts of `decide` that were found
-        self._stages: dict[int, run.Stage] = {}
+        self._stages: dict[tuple[int, tuple[int, int]], run.Stage] = {}
 
     def job(self, sets: Sequence[Strategy]) -> Job:
         several = len(self.market.symbols) > 1
@@ -83,10 +83,11 @@ class Batch:
             self.market, sets, several=several, jit=True, history=self.history, made=made, sources=self.sources
         )
 
-    def stage(self, delay: int) -> run.Stage:
-        if delay not in self._stages:
-            self._stages[delay] = run.stage(self.prepared, self.market.interval / HOUR, delay)
-        return self._stages[delay]
+    def stage(self, delay: int, books: tuple[int, int] = (0, 0)) -> run.Stage:
+        key = delay, books
+        if key not in self._stages:
+            self._stages[key] = run.stage(self.prepared, self.market.interval / HOUR, *key)
+        return self._stages[key]
 
     def walk(
         self,
@@ -110,7 +111,7 @@ class Batch:
     def submit(
         self, pool: Executor, job: Job, parts: Sequence[slice], sketched: bool = False
     ) -> list[Future[tuple[Floats, Any]]]:
-        self.stage(job.delay)  # once, and not by several threads
+        self.stage(job.delay, job.books)  # once, and not by several threads
         return [pool.submit(self.part, job, part, sketched) for part in parts]
 
     def part(self, job: Job, part: slice, sketched: bool = False) -> tuple[Floats, Any]:
@@ -123,7 +124,7 @@ class Batch:
     def daily_returns(self, sets: Sequence[Strategy], threads: int | None = None) -> Floats:
         """(days, sets): what the measures were made from. For hundreds of sets, not for millions."""
         job = self.job(sets)
-        self.stage(job.delay)
+        self.stage(job.delay, job.books)
 
         def of(part: slice) -> Floats:
             _, state = self._walked(job, part)
@@ -134,7 +135,7 @@ class Batch:
             return np.concatenate(list(pool.map(of, parts_of(len(sets), threads or cores())))).T
 
     def _walked(self, job: Job, part: slice) -> tuple[run.Stage, run.State]:
-        stage, some = self.stage(job.delay), job.sets.part(part)
+        stage, some = self.stage(job.delay, job.books), job.sets.part(part)
         state = run.begin(stage, some, keep=False)
         try:
             run.walk(stage, some, job.loop, state)

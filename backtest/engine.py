@@ -33,12 +33,14 @@ from backtest.prepare import CONVENTIONS, CROSS, Decisions, Prepared, prepare
 from backtest.records import Refusal, Run
 from backtest.strategy import Strategy
 from backtest.terms import Terms, check_market, instance, terms_of
+from backtest.together import Together
 from backtest.venue import Venue
 from data.errors import BadInput
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backtest.attribution import Attribution
     from backtest.result import Result
     from data.market import Market
 
@@ -92,13 +94,15 @@ def simulate(
             job = following(market, targets_of(market, exposure), jit=jit, warmup=warmup)
         prepared, notes = making.result()
     parameters = dict(one.parameters) if one is not None else {}
-    stage = run.stage(prepared, market.interval / HOUR, job.delay)
+    stage = run.stage(prepared, market.interval / HOUR, job.delay, job.books)
     with _Shown(progress, prepared) as step:
         found, features = _walked(stage, job, market, step)
+    parted = _attributed(market, job, prepared, found) if isinstance(one, Together) else None
     band = _band(prepared, market, job) if _is_joint(prepared) else None
     result = _labelled(
-        market, terms, prepared, found, [*terms.notes, *notes], parameters, job.source, features, job, band, detail, adl
-    )
+        market, terms, prepared, found, [*terms.notes, *notes], parameters, job.source, features, job, band, detail,
+        adl, parted,
+    )  # fmt: skip
     trials.note_run(market, result, one, job.source)
     return result
 
@@ -170,12 +174,24 @@ def _walked(stage: run.Stage, job: Job, market: Market, progress: Progress | Non
     return run.as_run(state, kept), features.result()
 
 
+def _attributed(market: Market, job: Job, prepared: Prepared, found: Run) -> Attribution:
+    """What each of several strategies made, from what each wanted."""
+    from backtest.attributing import attribute
+
+    one = job.strategies[0]
+    assert isinstance(one, Together)
+    wants = job.sets.features[job.written]
+    return attribute(tuple(part.name for part in one.parts), market.symbols, market.ts, prepared, found, wants)
+
+
 def _hash_of_features(job: Job) -> str:
     """Of what a strategy's features gave; "" for given exposure, which has a hash of its own."""
     if job.data:
         return ""
     found = hashlib.sha256(repr(job.names).encode())
-    for array in (job.sets.features, job.sets.columns, job.sets.reserved):
+    read = np.setdiff1d(np.arange(len(job.sets.features)), job.written)
+    given = [job.sets.features[column] for column in read] if job.written else [job.sets.features]
+    for array in (*given, job.sets.columns, job.sets.reserved):
         found.update(array.reshape(-1).view(np.uint8).data)
     return found.hexdigest()
 
@@ -188,7 +204,7 @@ def _band(prepared: Prepared, market: Market, job: Job) -> dict[str, Any] | None
     """What the other readings of bars with several cross legs would have given; None where all agree."""
     found: dict[str, dict[str, float]] = {}
     for path, name in enumerate(PATHS):
-        stage = run.stage(replace(prepared, path=path), market.interval / HOUR, job.delay)
+        stage = run.stage(replace(prepared, path=path), market.interval / HOUR, job.delay, job.books)
         state = run.begin(stage, job.sets, keep=False)
         run.walk(stage, job.sets, job.loop, state)
         acc = state.acc[0]
@@ -241,6 +257,7 @@ def _labelled(
     band: Mapping[str, Any] | None,
     detail: Market | None,
     adl: Sequence[Sequence[Any]] | None,
+    parted: Attribution | None,
 ) -> Result:
     from backtest.result import Result, digest, plain, versions
 
@@ -278,6 +295,7 @@ def _labelled(
         band=dict(band) if band is not None else None,
         assumptions=tuple(assumptions),
         marks=prepared.bars.mark_close,
+        attribution=parted,
     )
 
 

@@ -46,6 +46,18 @@ class Job:
     names: tuple[str, ...] = ()  # of the columns of features
     data: str = ""  # hash of what was given besides the market
 
+    @property
+    def books(self) -> tuple[int, int]:
+        """Numbers that the strategy keeps of a symbol: always, and for each order that may wait."""
+        return self.strategies[0]._books if self.strategies else (0, 0)
+
+    @property
+    def written(self) -> list[int]:
+        """Columns of features that `decide` writes."""
+        order = self.binding.order if self.binding is not None else ()
+        kinds = [kind for kind, _ in order if kind in ("feature", "place")]
+        return [int(self.sets.columns[0, j]) for j, kind in enumerate(kinds) if kind == "place"]
+
 
 Made = tuple[Strategy, dict[str, Floats], frozenset[str]]  # its features, and the parameters that they are made from
 
@@ -404,7 +416,7 @@ def explained(bad: run.BadDecision, market: Market, job: Job, first: int) -> Bad
         return BadInput(f"exposure at {where} is {bad.value}: a target is a multiple of equity, such as -1.5")
     number = first + bad.number
     sets = job.sets
-    given = {}
+    given: dict[str, float] = {}
     columns = iter(sets.columns[number])
     numbers = iter(sets.parameters[number])
     for kind, name in job.binding.order:
@@ -412,6 +424,13 @@ def explained(bad: run.BadDecision, market: Market, job: Job, first: int) -> Bad
             given[name] = float(sets.features[int(next(columns)), bad.bar, bad.symbol])
         elif kind == "parameter":
             given[name] = float(next(numbers))
-        else:
+        elif kind == "state":
             given[name] = bad.state[name]
+        elif kind == "place":
+            next(columns)
+    if job.binding.inside:
+        from backtest.together import explained_of
+
+        mark = float(np.asarray(market.close).reshape(len(market), -1)[bad.bar, bad.symbol])
+        return explained_of(type(job.strategies[number]), bad, given | bad.state, where, mark)
     return explain(job.binding, given, where, bad.value)

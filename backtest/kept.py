@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest import records
+from backtest import attribution, records
 from backtest.plain import digest, joined, plain
 from backtest.records import Run
 from data.errors import BadInput, NotFound, NotThisFormat, StoreNotWritable
@@ -35,6 +35,7 @@ Settings = dict[str, Any]
 FORMAT = "unwind result"
 VERSION = 1
 META, ARRAYS = "meta.json", "run.npz"
+BESIDE = ("command.json", "evidence.json", "report.html")  # said of a result, and gone with it
 TABLES = {
     "ledger": records.LEDGER,
     "fills": records.FILL,
@@ -73,7 +74,7 @@ def _refuse_to_overwrite(target: Path) -> None:
     if not target.is_dir():
         raise BadInput(f"{target} is a file: name a folder for the result")
     found = sorted(entry.name for entry in target.iterdir())
-    others = [name for name in found if name not in (META, ARRAYS)]
+    others = [name for name in found if name not in (META, ARRAYS, *BESIDE)]
     if others:
         raise BadInput(f"{target} holds other files ({joined(others)}): name a new folder for the result")
     if found and _format_of(target) != FORMAT:
@@ -126,6 +127,8 @@ def _arrays_of(result: Result) -> dict[str, npt.NDArray[Any]]:
         **{name: getattr(run, name) for name in TABLES},
         "margin_distance": run.margin_distance,
     }
+    if result.attribution is not None:
+        arrays |= attribution.arrays_of(result.attribution)
     return arrays if result.marks is None else {**arrays, "marks": result.marks}
 
 
@@ -199,6 +202,7 @@ def _assembled(cls: type[Result], meta: Settings, arrays: Mapping[str, npt.NDArr
         run=run,
         ts=arrays["ts"],
         marks=arrays.get("marks"),
+        attribution=attribution.from_arrays(arrays, tuple(meta["symbols"]), arrays["ts"]),
         **{name: meta[name] for name in ("interval", "start_equity", "kinds", *TEXTS, *SETTINGS)},
     )
 

@@ -37,6 +37,7 @@ from data.errors import BadInput
 if TYPE_CHECKING:
     import pandas as pd
 
+    from backtest.attribution import Attribution
     from backtest.portfolio import PerpPortfolio
     from backtest.strategy import Strategy
     from data.market import Market
@@ -66,6 +67,7 @@ class Result:
     band: Settings | None = None  # what other readings of the same bars would have given
     assumptions: tuple[str, ...] = ()
     marks: Floats | None = None  # mark closes (bars, symbols), for `equity_usd` and `portfolio`
+    attribution: Attribution | None = None  # of several strategies together: what each of them made
 
     def __post_init__(self) -> None:
         settle = object.__setattr__

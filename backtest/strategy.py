@@ -164,6 +164,8 @@ class Strategy(metaclass=_Declaring):
     _written: ClassVar[Written | None] = None  # the source of `decide`, as it was when the class was made
     _reads: ClassVar[set[str] | None] = None  # a tracked copy has a set of its own
     _values: ClassVar[Mapping[str, Value]]
+    _inside: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # what else `decide` takes: see backtest.together
+    _books: ClassVar[tuple[int, int]] = (0, 0)  # numbers that it keeps of a symbol: always, and for each waiting order
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)

@@ -14,7 +14,8 @@ from backtest.strategy import STATE, Strategy
 from backtest.written import Written
 from data.errors import BadInput, did_you_mean, near
 
-Kind = Literal["feature", "parameter", "state"]
+Kind = Literal["feature", "parameter", "state", "place", "inside"]
+"""`place` and `inside` are for strategies made of several: where a feature lies, and what the loop itself works on."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Binding:
 
     @property
     def features(self) -> tuple[str, ...]:
-        return self._of("feature")
+        return tuple(name for k, name in self.order if k in ("feature", "place"))
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -44,12 +45,17 @@ class Binding:
         return self._of("state")
 
     @property
+    def inside(self) -> tuple[str, ...]:
+        return self._of("inside")
+
+    @property
     def arguments(self) -> tuple[str, ...]:
         return tuple(name for _, name in self.order)
 
     def plain(self, given: Iterable[float]) -> list[Any]:
         """Arguments for the plain function. numpy's floats divide by zero as compiled ones do."""
-        return [(np.float64 if kind is float else kind)(x) for kind, x in zip(self.types, given, strict=True)]
+        kinds = zip(self.types, given, strict=True)
+        return [x if kind is object else (np.float64 if kind is float else kind)(x) for kind, x in kinds]
 
 
 def bind(strategy: Strategy | type[Strategy], feature_names: Iterable[str]) -> Binding:
@@ -66,7 +72,7 @@ def bind(strategy: Strategy | type[Strategy], feature_names: Iterable[str]) -> B
         raise BadInput(f"{cls.__name__} has no decide: write it as a plain function below @staticmethod")
     order = tuple((_kind(cls, name, features), name) for name in _arguments(cls, function))
     known = (*features, *(p.name for p in cls.declared().values() if p.kind is not str), *STATE)
-    types = tuple(cls.declared()[name].kind if kind == "parameter" else float for kind, name in order)
+    types = tuple(_type(cls, kind, name) for kind, name in order)
     return Binding(cls.__name__, function, order, types, known, _written(cls, function))
 
 
@@ -90,7 +96,16 @@ def _arguments(cls: type[Strategy], function: Callable[..., Any]) -> tuple[str, 
     return tuple(inspect.signature(function).parameters)
 
 
+def _type(cls: type[Strategy], kind: Kind, name: str) -> type:
+    if kind in ("place", "inside"):
+        return object  # as it is
+    return cls.declared()[name].kind if kind == "parameter" else float
+
+
 def _kind(cls: type[Strategy], name: str, features: tuple[str, ...]) -> Kind:
+    if name in cls._inside:
+        inside: Kind = cls._inside[name]
+        return inside
     if name in features:
         return "feature"
     if name in STATE:

@@ -36,7 +36,7 @@ def compile_decide(binding: Binding, source: Source | None = None) -> Compiled:
 
 
 def _compiled(binding: Binding, source: Source) -> Compiled:
-    function, wanted = source.function(), tuple(numba.float64 for _ in binding.order)
+    function, wanted = source.function(), tuple(_given_as(kind, name) for kind, name in binding.order)
     try:
         compiled: Any = numba.njit(error_model="numpy")(function)
         if compiled is function:  # NUMBA_DISABLE_JIT=1
@@ -52,6 +52,14 @@ def _compiled(binding: Binding, source: Source) -> Compiled:
     except Exception as error:  # noqa: BLE001 - numba fails with errors of many kinds, its own and others
         raise _refusal(binding, source, error) from None
     return compiled  # type: ignore[no-any-return]
+
+
+def _given_as(kind: str, name: str) -> Any:
+    if kind == "place" or name in ("symbol", "symbols"):
+        return numba.int64
+    if kind == "inside" and name in ("leg", "acc", "written"):
+        return numba.types.CPointer(numba.float64)  # type: ignore[no-untyped-call]
+    return numba.float64
 
 
 def _returned(compiled: Any, wanted: tuple[Any, ...]) -> Any:

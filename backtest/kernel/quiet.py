@@ -39,6 +39,20 @@ FLAT = {
 
 Order = Sequence[tuple[str, str]]
 
+INSIDE = {  # what a `decide` of several strategies takes besides, to keep books in: see backtest.books
+    "leg": "leg",
+    "acc": "acc",
+    "written": "features",
+    "symbols": "symbols",
+    "bar": "base + r",
+}
+INSIDE_ONE = INSIDE | {"symbol": "0", "mark": "bars[r * @HOT + @H_VALUE]", "close": "bars[r * @HOT + @H_CLOSE]"}
+INSIDE_SEVERAL = INSIDE | {
+    "symbol": "k",
+    "mark": "bars[(row + k) * @HOT + @H_VALUE]",
+    "close": "bars[(row + k) * @HOT + @H_CLOSE]",
+}
+
 
 def text(order: Order, *, several: bool, trails: bool) -> str:
     """The loop for a `decide` that takes these (kind, name) arguments, in this order."""
@@ -57,18 +71,21 @@ def _numbered(code: str) -> str:
 
 
 def _loads(order: Order) -> list[str]:
-    features = sum(kind == "feature" for kind, _ in order)
+    features = sum(kind in ("feature", "place") for kind, _ in order)
     columns = [f"    f{i} = int(columns[{i}]) * size + base * symbols" for i in range(features)]
     values = [f"    p{i} = parameters[{i}]" for i, _ in enumerate(n for k, n in order if k == "parameter")]
     return columns + values
 
 
 def _call(order: Order, states: dict[str, str], row: str) -> str:
-    """The call of decide: features from a row, parameters from locals, states as given."""
+    """The call of decide: features from a row (of a place: where it is), parameters from locals, states as given."""
     features, parameters, given = 0, 0, []
     for kind, name in order:
         if kind == "feature":
             given.append(f"features[f{features} + {row}]")
+            features += 1
+        elif kind == "place":
+            given.append(f"f{features} + {row}")
             features += 1
         elif kind == "parameter":
             given.append(f"p{parameters}")
@@ -125,12 +142,16 @@ SAVE = """
 
 def _one(order: Order, trails: bool) -> list[str]:
     named = _named(order)
-    flat = FLAT | {
-        "equity": "equity",
-        "drawdown": "drawdown",
-        "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
-    }
-    held = {
+    flat = (
+        FLAT
+        | INSIDE_ONE
+        | {
+            "equity": "equity",
+            "drawdown": "drawdown",
+            "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
+        }
+    )
+    held = INSIDE_ONE | {
         "position": "q * abs(value) / equity",
         "entry_price": "entry",
         "bars_held": "base + r - entered",
@@ -267,12 +288,16 @@ def _several(order: Order, trails: bool) -> list[str]:
     of the tiers that its legs are in. Where it might not, the slow bar finds out.
     """
     named = _named(order)
-    flat = FLAT | {
-        "equity": "equity",
-        "drawdown": "1.0 - equity / peak",
-        "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
-    }
-    held = {
+    flat = (
+        FLAT
+        | INSIDE_SEVERAL
+        | {
+            "equity": "equity",
+            "drawdown": "1.0 - equity / peak",
+            "bars_since_liquidation": "(base + r - liquidated if liquidated >= 0.0 else 1e9)",
+        }
+    )
+    held = INSIDE_SEVERAL | {
         "position": "q * abs(value) / equity",
         "entry_price": "leg[@ENTRY_PRICE * symbols + k]",
         "bars_held": "base + r - leg[@ENTRY_BAR * symbols + k] + 1.0",

@@ -82,23 +82,28 @@ class Stage:
 class BadDecision(Exception):
     """`decide` gave no target: which set, bar, symbol and value."""
 
-    def __init__(self, number: int, bar: int, symbol: int, value: float, state: dict[str, float]) -> None:
+    def __init__(
+        self, number: int, bar: int, symbol: int, value: float, state: dict[str, float], books: Floats
+    ) -> None:
         super().__init__(f"set {number}, bar {bar}, symbol {symbol}: {value}")
         self.number, self.bar, self.symbol, self.value, self.state = number, bar, symbol, value, state
+        self.books = books  # numbers that the strategy keeps of the symbol
 
 
-def stage(p: Prepared, bar_hours: float = 0.0, own_delay: int = 0) -> Stage:
-    """`own_delay`: the most that an order may wait beyond the account's delay."""
+def stage(p: Prepared, bar_hours: float = 0.0, own_delay: int = 0, books: tuple[int, int] = (0, 0)) -> Stage:
+    """`own_delay`: the most that an order may wait beyond the account's delay. `books`: how many numbers a strategy
+    keeps of a symbol: always, and for each order that may wait."""
     b = p.bars
     prices = (b.open, b.high, b.low, b.close, b.mark_open, b.mark_high, b.mark_low, b.mark_close)
     cols = tuple(_plain(x) for x in (*prices, p.volume, p.taking.half_spread, p.taking.a, p.taking.b))
     fine, fine_present = _fine(p)
     t = p.tier_tables
+    slots = p.delay + own_delay + 1
     return Stage(
         n=p.n,
         k=p.k,
-        leg=_contracts(p, p.delay + own_delay + 1),
-        acc=_rules(p, bar_hours, p.delay + own_delay + 1),
+        leg=_contracts(p, slots, books[0] + slots * books[1]),
+        acc=_rules(p, bar_hours, slots),
         tie=_columns(p.tier_rows, *(p.tier_rows.dtype.names or ())),
         tables=_columns(t, "symbol", "bar", "first", "count"),
         evs=_columns(p.events, *(p.events.dtype.names or ())),
@@ -114,9 +119,9 @@ def stage(p: Prepared, bar_hours: float = 0.0, own_delay: int = 0) -> Stage:
     )
 
 
-def _contracts(p: Prepared, slots: int) -> Floats:
+def _contracts(p: Prepared, slots: int, books: int) -> Floats:
     c = p.contracts
-    leg = np.zeros((at.QUEUE + at.SLOT * slots, p.k))
+    leg = np.zeros((at.QUEUE + at.SLOT * slots + books, p.k))
     for column, values in (
         (at.KIND, c.kind),
         (at.MODE, c.mode),
@@ -292,7 +297,9 @@ def _bad(state: State, s: Stage) -> BadDecision:
         "margin_ratio": (acc[at.CROSS_RATIO] if crossed else alone) if q else 0.0,
         "bars_since_liquidation": bar - leg[at.LIQ_BAR] if leg[at.LIQ_BAR] >= 0.0 else 1e9,
     }
-    return BadDecision(number, bar, symbol, float(acc[at.BAD_VALUE]), {name: float(x) for name, x in seen.items()})
+    state_seen = {name: float(x) for name, x in seen.items()}
+    books = leg[at.QUEUE + at.SLOT * int(acc[at.SLOTS]) :].copy()
+    return BadDecision(number, bar, symbol, float(acc[at.BAD_VALUE]), state_seen, books)
 
 
 def cut(log: Floats) -> list[npt.NDArray[np.void]]:
