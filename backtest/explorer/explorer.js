@@ -29,6 +29,14 @@ function ticks(low, high, count) {
   return found;
 }
 
+// 1, 2 and 5 of each power of ten, or the powers alone where they are many.
+function powers(low, high) {
+  const many = Math.log10(high / low) > 3, found = [];
+  for (let ten = 10 ** Math.floor(Math.log10(low)); ten <= high; ten *= 10)
+    for (const m of many ? [1] : [1, 2, 5]) if (m * ten >= low && m * ten <= high) found.push(m * ten);
+  return found;
+}
+
 function short(x) {
   const size = Math.abs(x);
   for (const [unit, letter] of [[1e9, "B"], [1e6, "M"], [1e3, "k"]])
@@ -55,11 +63,13 @@ function draw(plot, about, lines, options) {
   let high = options.high ?? Math.max(...values, ...(options.levels || []));
   if (!(high > low)) { low -= Math.abs(low) * 0.05 || 1; high += Math.abs(high) * 0.05 || 1; }
   const across = bar => LEFT + (width - LEFT - RIGHT) * (bar / Math.max(about.bars - 1, 1));
-  const down = y => TOP + (height - TOP - FOOT) * (1 - (Math.min(Math.max(y, low), high) - low) / (high - low));
+  const log = options.log && low > 0, scale = log ? Math.log : x => x;
+  const part = y => (scale(Math.min(Math.max(y, low), high)) - scale(low)) / (scale(high) - scale(low));
+  const down = y => TOP + (height - TOP - FOOT) * (1 - part(y));
   plot.bar = x => (x - LEFT) / (width - LEFT - RIGHT) * (about.bars - 1);
   plot.across = across;
 
-  for (const y of ticks(low, high, height > 150 ? 5 : 3)) {
+  for (const y of log ? powers(low, high) : ticks(low, high, height > 150 ? 5 : 3)) {
     node(svg, "line", { class: "grid", x1: LEFT, x2: width - RIGHT, y1: down(y), y2: down(y) });
     node(svg, "text", { x: LEFT - 6, y: down(y) + 4, "text-anchor": "end" }, short(y));
   }
@@ -168,6 +178,9 @@ function render({ model, el }) {
     label.append(" between the tried values too");
     free.addEventListener("change", () => sliders.forEach(one => one.freely(free.checked)));
   }
+  const scale = node(tools, "label"), log = node(scale, "input", { type: "checkbox" });
+  scale.append(" log scale");
+  log.addEventListener("change", redraw);
   const back = node(tools, "button", { type: "button" }, `best of ${about.sets.toLocaleString("en")} by ${about.by}`);
   back.addEventListener("click", () => go(about.best.values));
   const took = node(tools, "span", { class: "took" });
@@ -183,6 +196,7 @@ function render({ model, el }) {
   const problem = node(root, "p", { class: "problem", role: "alert" });
   const counts = node(root, "p", { class: "counts", role: "status" });
   const best = { ...points(about.best.equity), kind: "best" };
+  log.checked = Math.min(...best.values) > 0 && Math.max(...best.values) > 5 * Math.min(...best.values);
   let lines = { equity: best, margin: { bars: [], values: [] } };
 
   function go(values) {
@@ -199,7 +213,9 @@ function render({ model, el }) {
   }
   function redraw() {
     const shown = model.get("shown");
-    draw(equity, about, [best, lines.equity], { levels: [about.start], forced: points(shown.liquidations) });
+    draw(equity, about, [best, lines.equity], {
+      levels: [about.start], forced: points(shown.liquidations), log: log.checked,
+    });
     const top = Math.max(0, ...lines.margin.values.filter(Number.isFinite));
     draw(margin, about, [lines.margin], { low: 0, high: Math.min(Math.max(1.1 * top, 0.05), 1.25), limits: [1] });
   }
