@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.given import is_number
+from backtest.report import look
 from data import clock
 from data.errors import BadInput
 from data.market import Market
@@ -225,7 +226,7 @@ def plot(table: pd.DataFrame) -> Any:
         )  # fmt: skip
     figure.update_layout(
         xaxis_title="part of time within alarms", yaxis_title="endogenous cascades within alarms",
-        xaxis_range=[0, 1], yaxis_range=[0, 1], template="plotly_white",
+        xaxis_range=[0, 1], yaxis_range=[0, 1], template=look.template(),
     )  # fmt: skip
     return figure
 

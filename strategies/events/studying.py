@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from backtest.given import is_number, is_whole
+from backtest.report import look
 from data import clock
 from data.errors import BadInput
 from data.market import FIELDS, Market
@@ -96,7 +97,7 @@ class Study:
             )  # fmt: skip
             label = "events" if name == "mean" else "placebo"
             figure.add_scatter(x=x, y=self.table[name], name=label, line={"color": f"rgb({colour})"})
-        figure.update_layout(xaxis_title="hours from the event", yaxis_title=self.value, template="plotly_white")
+        figure.update_layout(xaxis_title="hours from the event", yaxis_title=self.value, template=look.template())
         return figure
 
 
