@@ -125,7 +125,7 @@ PAGES = (
     Page(
         "report",
         "The page of a run: what it is made of.",
-        ("backtest.report.page:write_page",),
+        ("backtest.report.report", "backtest.report.compare", "backtest.report.evidence", "backtest.report.parts"),
     ),
     Page(
         "strategies",

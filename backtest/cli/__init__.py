@@ -35,6 +35,8 @@ VERBS: tuple[Verb, ...] = (
     ("run", "backtest.cli.run:run", "A strategy over stored bars, with everything that costs."),
     ("sweep", "backtest.cli.sweep:sweep", "Many parameter sets, ranked, and how lonely the best is."),
     ("walkforward", "backtest.cli.walkforward:walkforward", "Fit on the past, trade what follows, stitched together."),
+    ("report", "backtest.cli.report:report", "A page of a result: numbers, costs, and how far to believe it."),
+    ("compare", "backtest.cli.compare:compare", "Several results on one page."),
     ("trials", "backtest.cli.trials:trials", "What was tried on stored markets, and what luck adds."),
     ("stress", "backtest.cli.stress:stress", "Shock a venue: cascades, insurance fund, deleveraging."),
     ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),

@@ -1,9 +1,9 @@
-"""`unwind demo`: the whole way once, from rows to a page, on a market that is made up.
+"""`unwind demo`: the whole way once, from rows to pages, on a market that is made up.
 
-1. `data.sources.made_up` makes thirty days of two symbols; `ingest` stores them (a second time: finds them stored);
-2. `Store.market` aligns them; `backtest.hold` buys and keeps, and sells short and keeps, each symbol;
-3. `demo_strategy` trades each with margin, through the engine;
-4. `backtest.report` writes one HTML page that needs no network.
+1. `data.sources.made_up` makes 120 days of two symbols; `ingest` stores them (a second time: finds them stored);
+2. `Store.market` aligns them;
+3. two strategies are walked forward: fitted on the past, traded on what follows, with margin, funding and every cost;
+4. `backtest.report` writes a page of each, and one of both side by side.
 
 The folder holds a `.gitignore` of its own, so that a checkout around it stays clean.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import time
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,55 +21,55 @@ from cyclopts import Parameter
 from backtest.cli.options import Json, print_json, print_table
 
 if TYPE_CHECKING:
-    from backtest.hold import Hold
-    from backtest.result import Result
+    from backtest.report.report import Report
+    from backtest.sweep import Sweep
+    from backtest.walkforward import WalkForward
     from data.market import Market
 
-Run = tuple[str, "Result"]
-MEASURES = ("max_drawdown", "trades", "fees", "funding", "slippage", "liquidations", "liquidation_loss")
+SYMBOL, INTERVAL, DAYS = "ALFA/USDT:USDT", "15m", 120
+MEASURES = ("total_return", "sharpe", "max_drawdown", "trades", "fees", "funding", "slippage", "liquidations")
+BOTH = "compare.html"
 
 
 def demo(
     *,
-    out: Annotated[Path, Parameter(help="Folder for the store and the page.")] = Path("unwind-demo"),
+    out: Annotated[Path, Parameter(help="Folder for the store and the pages.")] = Path("unwind-demo"),
     open_page: Annotated[bool, Parameter(name="--open", negative="", help="Open the page in a browser.")] = False,
     as_json: Json = False,
 ) -> None:
-    """See it work: a made-up market through the store into a page. No network, no keys.
+    """See it work: a made-up market through the store into a report. No network, no keys.
 
-    Thirty days of two symbols that never existed, with funding, open interest,
-    liquidations, tiers and depth; what buying or shorting each would have made;
-    a strategy with a stop and a careless long, with margin, fees, funding and
-    liquidation; one HTML page. Run it again: nothing is stored twice. The first
-    run of a version compiles the engine, which takes about a minute.
+    Four months of two symbols that never existed, with funding, open interest,
+    liquidations, tiers and depth; two strategies, each fitted on the past and
+    traded on what followed, with margin, fees, funding, slippage and
+    liquidation; a page of each that says how far to believe it. Run it again:
+    nothing is stored twice. The first run of a version compiles the engine,
+    which takes about a minute.
     """
     started = time.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
     (out / ".gitignore").write_text("*\n", encoding="utf-8")
-    db, page = out / "made-up.duckdb", out / "index.html"
+    db = out / "made-up.duckdb"
     stored = _fill(db)
-    market, holds = _hold(db)
-    runs = _trade(market)
-
-    from backtest.report.page import write_page
-
-    write_page(page, market, holds, runs=runs, title="A made-up market, held and traded", made_up=True)
+    market = _market(db)
+    walked, swept = _walk(market), _sweep(market)
+    reports = {name: _report(name, forward, swept[name]) for name, forward in walked.items()}
+    pages = _write(reports, out)
     facts = {
         "made_up": True,
         "store": str(db.resolve()),
-        "page": str(page.resolve()),
+        "page": str(pages["both"].resolve()),
         "rows_stored": stored,
         "market": market.hash,
-        "holds": [_facts(h) for h in holds],
-        "runs": [_run_facts(*run) for run in runs],
+        "runs": [_facts(name, walked[name], reports[name], pages[name]) for name in walked],
         "seconds": round(time.perf_counter() - started, 2),
     }
     if as_json:
         print_json(facts)
     else:
-        _tell(market, holds, runs, stored, db, page)
+        _tell(market, facts, pages, db)
     if open_page:
-        webbrowser.open(page.resolve().as_uri())
+        webbrowser.open(next(iter(pages.values())).resolve().as_uri())
 
 
 def _fill(db: Path) -> int:
@@ -78,95 +78,102 @@ def _fill(db: Path) -> int:
     from data.sources.made_up import made_up
     from data.store import Store
 
-    return ingest(made_up(), Store(db)).written.inserted
+    return ingest(made_up(days=DAYS, interval="5m"), Store(db)).written.inserted
 
 
-def _hold(db: Path) -> tuple[Market, list[Hold]]:
-    from backtest.hold import hold
+def _market(db: Path) -> Market:
     from data.sources.made_up import VENUE
     from data.store import Store
 
-    store = Store(db, read_only=True)
-    symbols = sorted(store.instruments("2100-01-01", venue=VENUE)["symbol"])
-    market = store.market(symbols, "1m", venue=VENUE)
-    return market, [hold(market, symbol, side) for symbol in symbols for side in (1, -1)]
+    return Store(db, read_only=True).market(SYMBOL, INTERVAL, venue=VENUE)
 
 
-def _trade(market: Market) -> list[Run]:
-    from backtest.cli.demo_strategy import runs_of
+def _walk(market: Market) -> dict[str, WalkForward]:
+    """Both before any page: each counts the other's trials too."""
+    from backtest.cli.demo_strategy import IDEAS, PLAN, VENUE
     from backtest.compiled import announce
+    from backtest.walkforward import walk_forward
 
     announce()
-    return [run for symbol in market.symbols for run in runs_of(market.select([symbol]))]
-
-
-def _run_facts(name: str, result: Result) -> dict[str, Any]:
-    found = result.measures
     return {
-        "symbol": result.symbols[0],
-        "run": name,
-        "return": found["total_return"],
-        **{measure: found[measure] for measure in MEASURES},
-        "warnings": list(result.warnings),
+        name: walk_forward(strategy, market, PLAN, dict(grid), venue=VENUE, progress=False)
+        for name, (strategy, grid) in IDEAS.items()
     }
 
 
-def _facts(h: Hold) -> dict[str, Any]:
+def _sweep(market: Market) -> dict[str, Sweep]:
+    """The same sets over the whole span, to see how lonely the good ones are; no trial that was not one before."""
+    from backtest.cli.demo_strategy import IDEAS, VENUE
+    from backtest.sweep import sweep
+
     return {
-        "symbol": h.symbol,
-        "position": h.name,
-        "return": h.total_return,
-        "from_price": h.price[-1] / h.capital,
-        "from_funding": h.funding[-1] / h.capital,
-        "from_fees": h.fees[-1] / h.capital,
-        "max_drawdown": h.max_drawdown,
-        "settlements": h.settled,
-        "warnings": h.warnings(),
+        name: sweep(strategy, market, dict(grid), venue=VENUE, progress=False)
+        for name, (strategy, grid) in IDEAS.items()
     }
 
 
-def _tell(market: Market, holds: Sequence[Hold], runs: Sequence[Run], stored: int, db: Path, page: Path) -> None:
+def _report(name: str, forward: WalkForward, swept: Sweep) -> Report:
+    from backtest.cli.pages import events_of
+    from backtest.report.report import Report
+
+    events = events_of(forward.out_of_sample, forward.result)
+    return Report.of_walk_forward(forward, name=f"{name}, walked forward", sweep=swept, events=events, made_up=True)
+
+
+def _write(reports: Mapping[str, Report], out: Path) -> dict[str, Path]:
+    from backtest.report.compare import compare
+
+    pages = {name: made.write(out / f"{name.lower().replace(' ', '-')}.html") for name, made in reports.items()}
+    evidence = {name: made.subject.evidence for name, made in reports.items() if made.subject.evidence is not None}
+    runs = {name: made.subject.result for name, made in reports.items()}
+    return pages | {"both": compare(runs, evidence=evidence, made_up=True).write(out / BOTH)}
+
+
+def _facts(name: str, forward: WalkForward, made: Report, page: Path) -> dict[str, Any]:
+    sure = forward.interval()
+    return {
+        "strategy": name,
+        "symbol": SYMBOL,
+        "folds": len(forward.fits),
+        "sets": forward.fits[0].sets,
+        **{measure: forward.measures[measure] for measure in MEASURES},
+        "sharpe_low": sure.low,
+        "sharpe_high": sure.high,
+        "verdict": made.verdict,
+        "page": str(page.resolve()),
+        "warnings": list(forward.result.warnings),
+    }
+
+
+def _tell(market: Market, facts: Mapping[str, Any], pages: Mapping[str, Path], db: Path) -> None:
     print("A made-up market: nothing in it ever happened.")
+    stored = facts["rows_stored"]
     print(f"{f'{stored:,} rows stored' if stored else 'All rows were stored before'}; {market!r}")
     print()
+    print("Two strategies, fitted on 40 days, traded on the next 20, and on; every cost counted:")
     print_table(
         [
             {
-                "symbol": h.symbol,
-                "position": h.name,
-                "return": f"{h.total_return:+.2%}",
-                "price": f"{h.price[-1] / h.capital:+.2%}",
-                "funding": f"{h.funding[-1] / h.capital:+.2%}",
-                "fees": f"{h.fees[-1] / h.capital:+.2%}",
-                "drawdown": f"{h.max_drawdown:.1%}",
+                "strategy": run["strategy"],
+                "sets tried": f"{run['sets']} x {run['folds']} folds",
+                "return": f"{run['total_return']:+.1%}",
+                "Sharpe, 95 % range": f"{run['sharpe']:.2f}, {run['sharpe_low']:.1f} to {run['sharpe_high']:.1f}",
+                "drawdown": f"{run['max_drawdown']:.1%}",
+                "trades": f"{run['trades']:,.0f}",
+                "fees": f"{0.0 - run['fees']:,.0f}",
+                "funding": f"{run['funding']:+,.0f}",
+                "liquidations": f"{run['liquidations']:,.0f}",
             }
-            for h in holds
+            for run in facts["runs"]
         ]
     )
-    print(holds[0].convention[0].upper() + holds[0].convention[1:] + ".")
+    for run in facts["runs"]:
+        print(f"{run['strategy']}: {run['verdict']}")
     print()
-    _tell_runs(runs)
-    print()
-    print(f"Page   {page}   (open it in a browser; it needs no network)")
+    for name, page in pages.items():
+        print(
+            f"Page   {page}"
+            + ("   (open it in a browser; it needs no network)" if name != "both" else "   (side by side)")
+        )
     print(f"Store  {db}   (look inside: unwind status --db {db})")
-
-
-def _tell_runs(runs: Sequence[Run]) -> None:
-    first = runs[0][1]
-    print(f"With margin, from {first.start_equity:,.0f} {first.currency} each:")
-    print_table(
-        [
-            {
-                "symbol": result.symbols[0],
-                "run": name,
-                "return": f"{m['total_return']:+.2%}",
-                "trades": f"{m['trades']:,.0f}",
-                "fees": f"{0.0 - m['fees']:,.0f}",
-                "funding": f"{m['funding']:+,.0f}",
-                "liquidations": f"{m['liquidations']:,.0f}",
-                "they took": f"{0.0 - m['liquidation_loss']:,.0f}",
-            }
-            for name, result in runs
-            for m in [result.measures]
-        ]
-    )
+    print(f"Next   unwind run FundingSqueeze --db {db} --symbols {SYMBOL} --report run.html")

@@ -1,32 +1,29 @@
-"""What `unwind demo` trades: an idea with a stop, and a habit without one."""
+"""What `unwind demo` trades: against a crowd that pays dearly to stay, and with a trend."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
-from backtest.account import Account
 from backtest.strategy import HOLD, Strategy
-from data.clock import DAY
+from backtest.walkforward import Plan
 
 if TYPE_CHECKING:
-    from backtest.result import Result
     from data.market import Market
 
-EVERY_DAY = "Long 5x, every day anew"
 VENUE = "binance"  # whose fees and liquidation hold; the made-up market has margin tiers of its own
-THIN = Account(leverage=20)  # of five times equity: a quarter of it is margin, the rest cannot be lost at once
+PLAN = Plan(train="40d", test="20d", purge="1d", require=("liquidations == 0", "trades >= 5"))
 
 
-class FundingFade(Strategy):
-    """Against a crowded side: short where funding is unusually high, long where it is unusually low."""
+class CrowdFade(Strategy):
+    """Against a crowded side: short where the perpetual is unusually dear against its index, long where it is cheap."""
 
     window: str = "3d"
     entry_z: float = 2.0
     exit_z: float = 0.5
-    leverage: float = 3.0
+    leverage: float = 2.0
     stop_loss: float = 0.05
 
     @property
@@ -36,34 +33,56 @@ class FundingFade(Strategy):
     def features(self, market: Market) -> dict[str, Any]:
         import pandas as pd
 
-        rate = pd.Series(market.funding_8h)
-        past = rate.rolling(market.bars(self.window))
-        return {"funding_z": (rate - past.mean()) / past.std()}
+        premium = pd.Series(market.premium)
+        past = premium.rolling(market.bars(self.window))
+        return {"premium_z": (premium - past.mean()) / past.std()}
 
     @staticmethod
-    def decide(position: float, funding_z: float, entry_z: float, exit_z: float, leverage: float) -> float:
+    def decide(position: float, premium_z: float, entry_z: float, exit_z: float, leverage: float) -> float:
         if position == 0.0:
-            if funding_z > entry_z:
+            if premium_z > entry_z:
                 return -leverage
-            if funding_z < -entry_z:
+            if premium_z < -entry_z:
                 return leverage
-        elif abs(funding_z) < exit_z:
+        elif abs(premium_z) < exit_z:
             return 0.0
         return HOLD
 
 
-def every_day_anew(market: Market, leverage: float = 5.0) -> npt.NDArray[np.float64]:
-    """Flat for the first bar of each UTC day, long for the rest of it."""
-    return np.where(market.ts % DAY == 0, 0.0, leverage)
+class Breakout(Strategy):
+    """With the trend: long above the highest close of some days, short below the lowest; a trailing stop."""
+
+    window: str = "2d"
+    leverage: float = 2.0
+    trailing_stop: float = 0.04
+
+    @property
+    def warmup(self) -> str:
+        return self.window
+
+    def features(self, market: Market) -> dict[str, Any]:
+        import pandas as pd
+
+        close = pd.Series(market.close)
+        past = close.shift(1).rolling(market.bars(self.window))
+        return {"above": np.sign(close - past.max()), "below": np.sign(past.min() - close)}
+
+    @staticmethod
+    def decide(position: float, above: float, below: float, leverage: float) -> float:
+        if above > 0.0 and position <= 0.0:
+            return leverage
+        if below > 0.0 and position >= 0.0:
+            return -leverage
+        return HOLD
 
 
-def runs_of(market: Market) -> list[tuple[str, Result]]:
-    """Both, on a market of one symbol, each from an account of its own."""
-    from backtest.engine import simulate
-
-    idea = FundingFade()
-    name = f"Funding fade {idea.leverage:g}x, stop at {idea.stop_loss:.0%}"
-    return [
-        (name, simulate(market, idea, venue=VENUE)),
-        (EVERY_DAY, simulate(market, exposure=every_day_anew(market), venue=VENUE, account=THIN)),
-    ]
+IDEAS: Mapping[str, tuple[type[Strategy], Mapping[str, list[Any]]]] = {
+    "Crowd fade": (
+        CrowdFade,
+        {"window": ["2d", "4d", "8d"], "entry_z": [2.0, 2.5, 3.0], "exit_z": [0.0, 0.5], "leverage": [1.0, 2.0, 4.0]},
+    ),
+    "Breakout": (
+        Breakout,
+        {"window": ["1d", "2d", "4d"], "leverage": [1.0, 2.0, 4.0], "trailing_stop": [0.02, 0.04, 0.08]},
+    ),
+}

@@ -15,11 +15,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from data.errors import BadInput, StoreNotWritable
+from data.errors import StoreNotWritable
 
 if TYPE_CHECKING:
     from backtest.result import Result
-    from data.market import Market
 
 IN_THE_WAY = (errno.ENOENT, errno.ENOTEMPTY, errno.EEXIST)  # another process renames the same folder
 ATTEMPTS = 20
@@ -55,22 +54,3 @@ def write_json(path: Path, value: object) -> None:
     from backtest.cli.options import as_plain
 
     write_text(path, json.dumps(as_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def check_page(path: Path | None, symbols: int) -> None:
-    """Before anything runs: a page that could not be made."""
-    if path is not None and symbols != 1:
-        raise BadInput(f"--report shows runs of one symbol, this one has {symbols}: leave it out, or run one at a time")
-
-
-def write_page(path: Path, market: Market, result: Result, name: str) -> Path:
-    """The run beside what buying, and selling short, and waiting would have made."""
-    from backtest.hold import hold
-    from backtest.report import page
-
-    (symbol,) = market.symbols
-    holds = [hold(market, symbol, side) for side in (1, -1)]
-    try:
-        return page.write_page(path, market, holds, runs=[(name, result)], title=f"{name} on {symbol}")
-    except OSError as error:
-        raise StoreNotWritable(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -50,13 +50,12 @@ def run(
     folder. Bars from before --from warm the features up, where there are any.
     Each run with new parameters counts as a trial: see `unwind trials`.
     """
-    from backtest.cli import results, told
+    from backtest.cli import pages, results, told
     from backtest.cli.research import finer, stand, terms_of
     from backtest.cli.settings import assigned, own_code, strategy_class, strategy_of
     from backtest.engine import simulate
     from backtest.trials import register_of
 
-    results.check_page(report, len(asked.names))
     cls = strategy_class(strategy)
     one = strategy_of(cls, assigned(changes, "--set", "leverage=3"))
     ground = stand(cls, [one], asked, db)
@@ -69,7 +68,12 @@ def run(
         result = simulate(market, one, detail=inside, history=ground.history, **under)
     count = register_of(market).count(market)
     folder = results.keep(result, out or results.shelf(db) / f"{cls.__name__}-{result.fingerprint_id}")
-    page = results.write_page(report, market, result, cls.__name__) if report else None
+    pages.note_command(folder, strategy, changes or (), asked, rules, detail, db)
+    page = None
+    if report is not None:
+        with own_code(cls):
+            made = pages.of_run(result, market, one, folder=folder, history=ground.history, detail=inside, **under)
+        page = made.write(report)
     drawn = _intervals(result) if intervals else []
     if as_json:
         found = {"strategy": cls.__name__, **told.facts(result), "intervals": drawn or None, "notes": ground.notes}

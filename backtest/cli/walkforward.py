@@ -50,7 +50,6 @@ def walkforward(
     oos.dsr, folds.flat, folds.rank, folds.agreement, trials.
     """
     from backtest.cli import config as files
-    from backtest.cli import results
 
     if example:
         print(files.EXAMPLE.read_text(encoding="utf-8"), end="")
@@ -60,9 +59,8 @@ def walkforward(
     read = files.read(config)
     clauses = _clauses(read, require or ())
     place = db or read.db or default_db()
-    results.check_page(report, len(read.asked.names))
     try:
-        found, folder = _walked(read, working, out, place)
+        found, folder = walked(read, working, out, place)
     except KeyboardInterrupt:
         print("unwind: interrupted; finished folds are kept, the same command goes on", file=sys.stderr)
         return 130
@@ -79,7 +77,7 @@ def _clauses(read: Config, more: Sequence[str]) -> list[Clause]:
     return [*written, *(Clause.of(text, names) for text in more)]
 
 
-def _walked(read: Config, working: Working, out: Path | None, db: Path) -> tuple[WalkForward, Path]:
+def walked(read: Config, working: Working, out: Path | None, db: Path) -> tuple[WalkForward, Path]:
     from backtest.cli.config import varied_of
     from backtest.cli.research import stand, terms
     from backtest.cli.settings import own_code, strategy_class, strategy_of
@@ -125,14 +123,13 @@ def _folder(
 def _said(
     found: WalkForward, read: Config, clauses: Sequence[Clause], folder: Path, report: Path | None, as_json: bool
 ) -> int:
-    from backtest.cli import results
+    from backtest.cli import pages, results
 
     facts = _facts(found, read)
     met = _met(facts["summary"], clauses)
     results.keep(found.result, folder / "result")
-    page = None
-    if report is not None:
-        page = results.write_page(report, found.out_of_sample, found.result, f"{facts['strategy']}, walked forward")
+    results.write_text(folder / "config.toml", read.path.read_text(encoding="utf-8"))
+    page = pages.of_forward(found, folder=folder).write(report) if report is not None else None
     facts |= {"requirements": met, "met": all(one["met"] for one in met), "folder": folder, "report": page}
     results.write_json(folder / "summary.json", facts)
     if as_json:

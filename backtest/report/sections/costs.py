@@ -102,7 +102,7 @@ def _table(subject: Subject, parts: list[tuple[str, float]]) -> Table:
 
 def _over_time(subject: Subject) -> Chart:
     data, keys = [], []
-    colors = ("--short", "--down", "--third", "--long", "--up", "--soft")
+    colors = ("--short", "--accent", "--third", "--down", "--up", "--soft")
     for (name, title, _), color in zip(COSTS, colors, strict=True):
         if subject.costs[name][-1] or np.any(subject.costs[name]):
             data.append(thinned(subject.closes, subject.costs[name], title, color, shape="hv", width=1.6))

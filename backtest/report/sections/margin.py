@@ -46,8 +46,9 @@ def _sentence(subject: Subject, distance: np.ndarray) -> str:
 
 
 def _chart(subject: Subject, ratio: np.ndarray, distance: np.ndarray) -> Chart:
+    near = thinned(subject.closes, distance, "distance to liquidation", "--accent", width=1.4)
     data = [
-        thinned(subject.closes, distance, "distance to liquidation", "--accent", width=1.4),
+        near | {"mode": "lines+markers", "marker": {"size": 2.5, "color": "--accent"}},  # a single bar is seen too
         thinned(subject.closes, ratio, "margin used", "--third", axis="y2", width=1.4),
     ]
     keys = [Key("distance to liquidation", "--accent"), Key("maintenance / margin left", "--third")]

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backtest.inference.summary import Line
 
 FULL = 0.995  # of bars, below which data coverage is no pass
+ENOUGH = 30  # trades, below which averages of them say little
 ANCHOR, TITLE = "verdicts", "Can it be believed?"
 
 Said = Callable[["Line", Subject], str]
@@ -30,7 +31,14 @@ def section(subject: Subject) -> Section:
 def answers_of(subject: Subject) -> list[Answer]:
     known = subject.evidence.verdict if subject.evidence is not None else None
     found = [_of_line(line, subject) for line in known.lines] if known is not None else []
-    return [_ruin_first(subject), *found[1:], _lookahead(subject), _liquidations(subject), _coverage(subject)]
+    return [
+        _ruin_first(subject),
+        _enough(subject),
+        *found[1:],
+        _lookahead(subject),
+        _liquidations(subject),
+        _coverage(subject),
+    ]
 
 
 def sentence(answers: list[Answer]) -> str:
@@ -54,6 +62,16 @@ def _ruin_first(subject: Subject) -> Answer:
         at = subject.when(result.run.ruined_bar)
         return Answer("fail", "Did the account survive?", f"No: nothing was left at {at}.", "simulation")
     return Answer("pass", "Did the account survive?", "Yes, to the last bar.", "simulation")
+
+
+def _enough(subject: Subject) -> Answer:
+    question, test, many = "Are there enough trades to judge?", f"at least {ENOUGH}, a convention", len(subject.trades)
+    if not subject.traded:
+        return Answer("unknown", question, "Nothing was traded.", test)
+    said = f"{words.times(many, 'trade')}, flat to flat."
+    if many < ENOUGH:
+        return Answer("fail", question, f"{said} What follows rests on few of them.", test)
+    return Answer("pass", question, said, test)
 
 
 def _of_line(line: Line, subject: Subject) -> Answer:
@@ -117,7 +135,7 @@ def _left(line: Line, _: Subject) -> str:
 
 
 def _sure(p: float) -> str:
-    return "more than 99.9%" if p > 0.999 else "less than 0.1%" if p < 0.001 else f"{p:.1%}"
+    return "More than 99.9%" if p > 0.999 else "Less than 0.1%" if p < 0.001 else f"{p:.1%}"
 
 
 def _chance(p: float) -> str:
