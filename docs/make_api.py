@@ -67,9 +67,11 @@ PAGES = (
     ),
     Page(
         "backtest",
-        "One simulation: its rules, its costs, what it leaves; and the formulas beneath.",
+        "One simulation: its rules and costs, what it leaves, several strategies together; the formulas.",
         (
             "backtest.engine:simulate measure",
+            "backtest.together:together Together Part",
+            "backtest.attribution:Attribution",
             "backtest.account",
             "backtest.costs",
             "backtest.venue",
@@ -84,7 +86,7 @@ PAGES = (
     ),
     Page(
         "research",
-        "Many simulations: sweeps, walk-forward, the register of trials, and the machines that do the work.",
+        "Many simulations: sweeps, walk-forward, the register of trials, who does the work.",
         (
             "backtest.sweep:sweep Sweep",
             "backtest.space",
@@ -92,6 +94,10 @@ PAGES = (
             "backtest.splits",
             "backtest.trials:Register Count register_of",
             "backtest.executor:executor_of width reachable",
+            "backtest.explorer.widget",
+            "backtest.explorer.live",
+            "backtest.explorer.tally",
+            "backtest.explorer.sliders",
         ),
     ),
     Page(
@@ -124,8 +130,14 @@ PAGES = (
     ),
     Page(
         "report",
-        "The page of a run: what it is made of.",
-        ("backtest.report.report", "backtest.report.compare", "backtest.report.evidence", "backtest.report.parts"),
+        "The page of a run, and of several side by side: what it is made of, and what it rests on.",
+        (
+            "backtest.report.report:Report",
+            "backtest.report.compare:compare Comparing",
+            "backtest.report.evidence:Evidence gather gather_forward",
+            "backtest.report.subject",
+            "backtest.report.parts:Page Chart Table Explorer Calendar Answer Key Switch",
+        ),
     ),
     Page(
         "strategies",
