@@ -2,6 +2,7 @@
 // Nothing is reckoned here, nothing is asked of a network. Texts go in as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
+const OURS = new Set(["ArrowLeft", "ArrowRight", "ArrowUp", "ArrowDown", "Home", "End", "PageUp", "PageDown", " ", "Enter"]);
 const LEFT = 62, RIGHT = 8, TOP = 6, FOOT = 18;
 
 function node(parent, tag, options = {}, text = "") {
@@ -163,6 +164,10 @@ function slider(parent, given, moved) {
 function render({ model, el }) {
   const about = model.get("about");
   const root = node(el, "div", { class: "unwind-explorer", role: "group", "aria-label": `explorer of ${about.name}` });
+  root.setAttribute("data-lm-suppress-shortcuts", "true");
+  root.addEventListener("keydown", event => { // else JupyterLab takes the keys of the sliders for its cells
+    if (OURS.has(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
   const head = node(root, "div", { class: "head" });
   node(head, "b", {}, about.name);
   node(head, "span", {}, about.market);
@@ -185,7 +190,7 @@ function render({ model, el }) {
   back.addEventListener("click", () => go(about.best.values));
   const took = node(tools, "span", { class: "took" });
 
-  const measures = node(root, "dl", { class: "measures" });
+  const measures = node(root, "div", { class: "measures" });
   const figure = node(root, "figure");
   const caption = node(figure, "figcaption");
   node(caption, "span", {}, "equity (dashed: best of the sweep; crosses: liquidations)");
@@ -228,8 +233,8 @@ function render({ model, el }) {
     measures.replaceChildren();
     for (const [name, label, text] of shown.measures) {
       const tile = node(measures, "div", { "data-measure": name });
-      node(tile, "dt", {}, label);
-      node(tile, "dd", {}, text);
+      node(tile, "span", {}, label);
+      node(tile, "b", {}, text);
     }
     counts.textContent = shown.words;
     const trial = shown.new ? "a new trial, " : "";

@@ -130,7 +130,7 @@ class Open:
         return str(self.page.locator(f"svg[aria-label='{chart}'] path.{kind}").get_attribute("d"))
 
     def tile(self, name: str) -> str:
-        return str(self.page.locator(f"[data-measure={name}] dd").inner_text())
+        return str(self.page.locator(f"[data-measure={name}] b").inner_text())
 
     def said(self, name: str) -> str:
         """Where a slider says that it stands."""
