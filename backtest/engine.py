@@ -30,6 +30,7 @@ from backtest.job import Job, decided, explained, following, job_of, targets_of,
 from backtest.kernel import layout as at
 from backtest.kernel import loop, run
 from backtest.prepare import CONVENTIONS, CROSS, Decisions, Prepared, prepare
+from backtest.progress import bar
 from backtest.records import Refusal, Run
 from backtest.strategy import Strategy
 from backtest.terms import Terms, check_market, instance, terms_of
@@ -225,14 +226,10 @@ class _Shown:
             return self.wanted
         if self.wanted is False or (self.wanted is None and self.many < BIGGEST_QUIET_RUN):
             return None
-        from tqdm.auto import tqdm
-
-        bar = self.bar = tqdm(
-            total=self.total, unit=" bars", unit_scale=True, disable=None if self.wanted is None else False
-        )
+        shown = self.bar = bar(self.total, "bars", self.wanted)
 
         def move(done: int) -> None:
-            bar.update(done - bar.n)
+            shown.update(done - shown.n)
 
         return move
 

@@ -32,6 +32,7 @@ from backtest.account import Account
 from backtest.batch import Batch, Walked, parts_of
 from backtest.costs import Costs
 from backtest.features import features_of
+from backtest.progress import bar
 from backtest.resuming import KeptSets
 from backtest.space import Span as Span
 from backtest.strategy import Strategy, Value
@@ -170,9 +171,7 @@ class Walker:
         many = total * len(self.batch.market) * len(self.batch.market.symbols)
         if self.wanted is False or (self.wanted is None and many < SILENT):
             return
-        from tqdm.auto import tqdm
-
-        self._bar = tqdm(total=total, unit=" sets", unit_scale=True, disable=None if self.wanted is None else False)
+        self._bar = bar(total, "sets", self.wanted)
 
     def end(self) -> None:
         if self._bar is not None:

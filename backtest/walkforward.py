@@ -43,6 +43,7 @@ from backtest.job import job_of
 from backtest.plan import Clause as Clause
 from backtest.plan import Plan as Plan
 from backtest.plan import Window as Window
+from backtest.progress import bar
 from backtest.stitched import stitched
 from backtest.strategy import Strategy
 from backtest.terms import instance
@@ -108,17 +109,14 @@ def _fitted(
     threads: int | None,
     progress: bool | None,
 ) -> list[FoldFit]:
-    from tqdm.auto import tqdm
-
     fits = {fold.number: done[fold.number] for fold in folds if fold.number in done}
     left = [fold for fold in folds if fold.number not in fits]
-    bar = tqdm(total=len(folds), initial=len(fits), unit=" folds", disable=True if progress is False else None)
-    with bar:
+    with bar(len(folds), "folds", progress, done=len(fits)) as shown:
         for fit in _made(market, spec, left, executor, threads):
             fits[fit.number] = fit
             if kept:
                 kept.write(fit)
-            bar.update(1)
+            shown.update(1)
     return [fits[fold.number] for fold in folds]
 
 
