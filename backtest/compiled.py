@@ -5,6 +5,7 @@ What is compiled is kept beside the package, or in NUMBA_CACHE_DIR, and comes ba
 
 from __future__ import annotations
 
+import os
 import sys
 from functools import cache
 from pathlib import Path
@@ -64,5 +65,7 @@ def announce_crowd() -> None:
 
 
 def _warn(notice: str) -> None:
+    if os.environ.get("UNWIND_QUIET", "0") not in ("", "0"):
+        return
     sys.stderr.write(f"{notice}\n")
     sys.stderr.flush()

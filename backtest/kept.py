@@ -14,6 +14,7 @@ import json
 import os
 import secrets
 import shutil
+import time
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -77,8 +78,17 @@ def _refuse_to_overwrite(target: Path) -> None:
     others = [name for name in found if name not in (META, ARRAYS, *BESIDE)]
     if others:
         raise BadInput(f"{target} holds other files ({joined(others)}): name a new folder for the result")
-    if found and _format_of(target) != FORMAT:
+    if found and not _is_result(target, patient=META in found):
         raise BadInput(f"{target} holds no result that could be replaced: name a new folder")
+
+
+def _is_result(folder: Path, *, patient: bool) -> bool:
+    """Another process may just be putting its own in the place."""
+    for wait in (0.0, 0.01, 0.02, 0.04, 0.08) if patient else (0.0,):
+        time.sleep(wait)
+        if _format_of(folder) == FORMAT or not folder.exists():
+            return True
+    return False
 
 
 def _format_of(folder: Path) -> object:

@@ -245,9 +245,6 @@ def test_what_fails_in_ones_own_lines_is_said_with_the_line(
 def test_symbols_that_do_not_exist_or_are_not_named(cli: Cli, idea: str) -> None:
     assert "did you mean ALFA/USDT:USDT?" in cli(idea, symbols="ALFFA/USDT:USDT")[2]
     assert "stored: ALFA/USDT:USDT, BRAVO/USDT:USDT" in cli(idea, symbols=",")[2]
-    assert "--report shows runs of one symbol, this one has 2" in cli(
-        idea, "--report", "x.html", symbols=f"{sm.SYMBOL},{sm.OTHER}"
-    )[2]  # fmt: skip
 
 
 def test_no_store_and_an_empty_one(capsys: pytest.CaptureFixture[str], tmp_path: Path, idea: str) -> None:

@@ -9,6 +9,8 @@ add a line to `VERBS` here. A verb returns nothing, or its exit code.
 
 Exit codes: 0 done, 1 done and something was found (a check), 2 a mistake the user can mend, 3 a
 requirement is not met (walkforward), 130 interrupted. `UNWIND_DEBUG=1` shows tracebacks.
+
+`--quiet` and `--verbose` go with every verb: `Talk` takes them out of the words before a verb sees them.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
+from backtest.cli.talk import talk_of
 from data.errors import UnwindError
 
 Verb = tuple[str, str, str]  # name, "module:function", the line in the list of verbs
@@ -41,6 +44,8 @@ VERBS: tuple[Verb, ...] = (
     ("stress", "backtest.cli.stress:stress", "Shock a venue: cascades, insurance fund, deleveraging."),
     ("verify", "backtest.cli.verify:verify", "Check margins and funding against published examples."),
     ("compact", "backtest.cli.compact:compact", "Rewrite the store smaller and sorted."),
+    ("doctor", "backtest.cli.doctor:doctor", "Is everything there, and does it work?"),
+    ("completion", "backtest.cli.completion:completion", "A script for your shell to complete with."),
     ("lab", "backtest.cli.lab:lab", "Open JupyterLab on the notebooks."),
 )
 
@@ -69,11 +74,17 @@ GROUPS: dict[str, tuple[str, tuple[Verb, ...]]] = {
 }
 
 
+HELP = """Backtesting and strategy research for crypto perpetual futures.
+
+With every command: --quiet (-q) leaves out notes and progress, --verbose (-v) says what it took
+and shows tracebacks."""
+
+
 def build_app(tokens: Sequence[str]) -> App:
     """The command line for these tokens: nothing of a verb is imported yet."""
     app = App(
         name="unwind",
-        help="Backtesting and strategy research for crypto perpetual futures.",
+        help=HELP,
         version=_version,
         help_format="plaintext",
         suppress_keyboard_interrupt=False,
@@ -101,8 +112,10 @@ def _register(app: App, verbs: Sequence[Verb], tokens: Sequence[str]) -> None:
 
 def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
+    words, talk = talk_of(list(sys.argv[1:] if tokens is None else tokens))
     try:
-        code = _run(list(sys.argv[1:] if tokens is None else tokens))
+        with talk:
+            code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_left()

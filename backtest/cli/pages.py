@@ -9,12 +9,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from backtest.cli import talk
 from data.errors import BadInput, NotFound, NotThisFormat, UnwindError
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _of_walk_forward_folder(folder: Path, *, fresh: bool, quick: bool, draws: in
 
     found, place = walked(read, Working(), None, read.db or default_db())
     if place.resolve() != folder.resolve() and found.resumed == 0:
-        print(f"note: {path} or the data has changed since: this is another walk-forward, in {place}", file=sys.stderr)
+        talk.note(f"{path} or the data has changed since: this is another walk-forward, in {place}")
     if fresh:
         (folder / FILE).unlink(missing_ok=True)
     if quick:

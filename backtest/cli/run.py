@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from backtest.cli import talk
 from backtest.cli.options import Db, Json, default_db, print_json, print_table
 from backtest.cli.research import Asked, Rules
 
@@ -21,7 +21,10 @@ INTERVALS_OF = ("total_return", "annual_return", "volatility", "sharpe", "sortin
 
 
 def run(
-    strategy: Annotated[str, Parameter(help="Its name (`unwind strategies` lists them), or file.py:Class.")],
+    strategy: Annotated[
+        str,
+        Parameter(help="Its name (`unwind strategies` lists them), or file.py:Class. Several, with commas: together."),
+    ],
     *,
     changes: Annotated[
         list[str] | None, Parameter(name="--set", negative="", help="A parameter: leverage=3. May be repeated.")
@@ -45,9 +48,13 @@ def run(
         unwind run FundingSqueeze --symbols BTC/USDT:USDT --set leverage=3
         unwind run ideas.py:Mine --symbols BTC/USDT:USDT,ETH/USDT:USDT \\
             --from 2024-01-01 --to 2024-06-01 --interval 15m --detail 1m
+        unwind run FundingSqueeze,ManagedTrend --symbols BTC/USDT:USDT \\
+            --set ManagedTrend.leverage=2 --set ManagedTrend.weight=0.5
 
     The result is a folder beside the store; the same run again is the same
     folder. Bars from before --from warm the features up, where there are any.
+    Several strategies share one account and one netted position a symbol, and
+    what each of them made is told apart.
     Each run with new parameters counts as a trial: see `unwind trials`.
     """
     from backtest.cli import pages, results, told
@@ -62,7 +69,7 @@ def run(
     market = ground.market
     inside = finer(asked, market, cls, detail, db) if detail else None
     for note in ground.notes:
-        print(f"note: {note}", file=sys.stderr)
+        talk.note(note)
     under = terms_of(rules, market, cls)
     with own_code(cls):
         result = simulate(market, one, detail=inside, history=ground.history, **under)
@@ -77,10 +84,15 @@ def run(
     drawn = _intervals(result) if intervals else []
     if as_json:
         found = {"strategy": cls.__name__, **told.facts(result), "intervals": drawn or None, "notes": ground.notes}
+        if result.attribution is not None:
+            found["attribution"] = _attribution(result)
         print_json({**found, "trials": told.deflated(result, count), "folder": folder, "report": page})
         return
     _head(one, market, result)
     told.tell(result, count)
+    if result.attribution is not None:
+        print()
+        print_table([{n: _figure(x) for n, x in row.items()} for row in _attribution(result)])
     if drawn:
         print()
         print_table(drawn)
@@ -99,6 +111,19 @@ def _head(one: Strategy, market: Market, result: Result) -> None:
     asks = "as large as the exposure asks" if margin is None else f"1/{margin:g} of the notional"
     print(f"rules of {result.venue}; {result.account['mode']} margin, {asks}; slippage: {result.costs['model']}")
     print()
+
+
+def _attribution(result: Result) -> list[dict[str, Any]]:
+    """What each of several strategies made, and their sum."""
+    assert result.attribution is not None
+    table = result.attribution.table
+    return [{"strategy": name, **row} for name, row in zip(table.index, table.to_dict("records"), strict=True)]
+
+
+def _figure(value: Any) -> str:
+    from backtest.result import money
+
+    return money(value) if isinstance(value, float) else str(value)
 
 
 def _intervals(result: Result) -> list[dict[str, Any]]:

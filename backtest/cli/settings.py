@@ -42,14 +42,41 @@ def assigned(texts: Iterable[str] | None, option: str, example: str) -> dict[str
 
 
 def strategy_class(name: str) -> type[Strategy]:
+    """A strategy; of several with commas between them, one that trades them all on one account."""
     from backtest.cli.strategies import PACKAGE
     from backtest.strategy_lookup import load
 
+    if "," in name:
+        return _several([part.strip() for part in name.split(",") if part.strip()])
     return load(name, PACKAGE)
 
 
+def _several(names: list[str]) -> type[Strategy]:
+    """Strategies by their class's name, or by one of your own: squeeze=FundingSqueeze."""
+    from backtest.together import together
+    from strategies.carry import Carry
+
+    found: dict[str, type[Strategy]] = {}
+    for name in names:
+        own, sign, wanted = name.partition("=")
+        cls = strategy_class(wanted if sign else name)
+        own = own.strip() if sign else cls.__name__
+        if own in found:
+            raise BadInput(f"two strategies are called {own}: give each a name, such as slow={cls.__name__}")
+        if issubclass(cls, Carry):
+            raise BadInput(
+                "a carry trades two legs of a coin, and others only one of them: put them together in Python, where "
+                "together(..., symbols=...) says who trades what"
+            )
+        found[own] = cls
+    return type(together(found))
+
+
 def strategy_of(cls: type[Strategy], values: Mapping[str, Any]) -> Strategy:
+    """Of several strategies, a parameter is named with its strategy: ManagedTrend.leverage, ManagedTrend.weight."""
     known = cls.declared()
+    if parts := getattr(cls, "parts", ()):
+        values = {_of_part(parts, name): value for name, value in values.items()}
     return cls(**{name: typed(known[name], v) if name in known else v for name, v in values.items()})
 
 
@@ -61,11 +88,21 @@ def own_code(cls: type[Strategy]) -> Iterator[None]:
     except UnwindError:
         raise
     except Exception as error:
-        file = inspect.getsourcefile(cls)
-        ran = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file and f.lineno]
-        if file is None or not ran:
+        files = {inspect.getsourcefile(one) for one in [part.cls for part in getattr(cls, "parts", ())] or [cls]}
+        ran = [f for f in traceback.extract_tb(error.__traceback__) if f.filename in files and f.lineno]
+        if not ran:
             raise
-        raise BadInput(f"{quoted(file, ran[-1])}\n{type(error).__name__}: {error}") from error
+        raise BadInput(f"{quoted(ran[-1].filename, ran[-1].lineno or 0)}\n{type(error).__name__}: {error}") from error
+
+
+def _of_part(parts: Iterable[Any], name: str) -> str:
+    own, dot, parameter = name.partition(".")
+    names = [part.name for part in parts]
+    if not dot:
+        raise BadInput(f"{name} of which strategy? Write {names[0]}.{name}, or {names[-1]}.{name}")
+    if own not in names:
+        raise BadInput(f"there is no strategy {own} in this run: {did_you_mean(own, names)}")
+    return f"{own}_{parameter}"
 
 
 def typed(parameter: Parameter, value: Any) -> Any:

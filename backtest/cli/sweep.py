@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from backtest.cli import talk
 from backtest.cli.axes import MOST
 from backtest.cli.options import Db, Json, default_db, print_json, print_table
 from backtest.cli.research import Asked, Rules
@@ -135,7 +136,7 @@ def _found(
         ax.check_size(base, varied, where, trying.most, _smaller(trying))
     ground = stand(cls, _extremes(base, varied, asked.interval), asked, db)
     for note in ground.notes:
-        print(f"note: {note}", file=sys.stderr)
+        talk.note(note)
     options: dict[str, Any] = {"folder": folder} if folder is not None else {}
     under = terms_of(rules, ground.market, cls)
     with own_code(cls), executor_for(working) as executor:
@@ -143,7 +144,7 @@ def _found(
             options["executor"] = executor
         return swept(
             base, ground.market, varied, method=trying.method, n=trying.count, seed=trying.seed, where=where,  # type: ignore[arg-type]
-            objective=objective, history=ground.history, threads=working.threads, **options,
+            objective=objective, history=ground.history, threads=working.threads, progress=talk.progress(), **options,
             **under,
         )  # fmt: skip
 

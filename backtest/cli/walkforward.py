@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from backtest.cli import talk
 from backtest.cli.options import Json, default_db, print_json, print_table
 from backtest.cli.sweep import Working
 from data.errors import BadInput
@@ -90,7 +91,7 @@ def walked(read: Config, working: Working, out: Path | None, db: Path) -> tuple[
     axes = varied_of(read, base)
     ground = stand(cls, [], read.asked, db)
     for note in ground.notes:
-        print(f"note: {note}", file=sys.stderr)
+        talk.note(note)
     with read.said_of("account"):
         terms(ground.market, cls, read.rules, read.account, {})
     with read.said_of("costs"):
@@ -99,7 +100,7 @@ def walked(read: Config, working: Working, out: Path | None, db: Path) -> tuple[
         folder = out or _folder(read, ground.market, base, axes, under, db)
         found = walk_forward(
             base, ground.market, read.plan, axes, method=read.method, n=read.count, seed=read.seed, folder=folder,  # type: ignore[arg-type]
-            executor=executor, threads=working.threads, **under,
+            executor=executor, threads=working.threads, progress=talk.progress(), **under,
         )  # fmt: skip
     return found, folder
 
