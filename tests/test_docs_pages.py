@@ -50,6 +50,7 @@ ELSEWHERE = {  # page -> what runs its blocks: the test's file, and the language
     "cli": "test_docs_pages.py: sh",
     "data": "test_docs_pages.py: sql sh",
     "events": "test_docs_pages.py: python",
+    "explorer": "test_backtest_explorer.py: python",
 }
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import doc_pages
 import numpy as np
 import pytest
 import research_markets as rm
@@ -241,6 +242,12 @@ def test_without_anywidget_one_line_says_what_to_install() -> None:
 def test_a_sweep_without_a_widget_loads_no_widget() -> None:
     code = "import sys, backtest.sweep; print('anywidget' in sys.modules, 'ipywidgets' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.split() == ["False"] * 2
+
+
+def test_the_page_of_the_manual_runs() -> None:
+    names = doc_pages.run_python("explorer")
+    assert names["explorer"].strategy == names["Trend"](length=60, leverage=3.0)
+    assert names["explorer"]._tally.added == 1
 
 
 # ---- features and sliders --------------------------------------------------------------------------
