@@ -133,11 +133,19 @@ def _settled(p: Prepared, run: Run, j: int, inverse: bool) -> Floats:
             line += paid["amount"][row] != 0.0
             row += 1
         else:
-            price = event["price"] if event["price"] == event["price"] else p.bars.mark_open[bar, j]
+            price = event["price"] if event["price"] == event["price"] else _mark_at(p, event, j)
             unit = -(1.0 / price if inverse else price) * event["rate"]
             place = np.inf if inside else 0.0
         out[e, :4] = bar, FUND, place, unit
     return out
+
+
+def _mark_at(p: Prepared, event: Any, j: int) -> float:
+    """The mark at the open of the bar, or of the finer bar, that a settlement lies in."""
+    bar = int(event["bar"])
+    if p.detail is None or not event["inside"] or p.detail_first[bar] == p.detail_first[bar + 1]:
+        return float(p.bars.mark_open[bar, j])
+    return float(p.detail.mark_open[max(int(event["detail"]), int(p.detail_first[bar])), j])
 
 
 @jit

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from backtest.kernel.layout import FILLED, LIQ_BAR, LOT, O_PRICE, QUEUE, SLOT, SLOTS, W_KIND, Q
+from backtest.kernel.layout import ENTRY_BAR, FILLED, LIQ_BAR, LOT, O_PRICE, QUEUE, SLOT, SLOTS, W_KIND, Q
 
 LAST, NET, WORKING, ASKED = 0, 1, 2, 3
 HEAD = 4
@@ -159,7 +159,8 @@ def bring_up(
         for i in range(count):
             wanted += leg[at + (HEAD + i * FIELDS + WANT) * step]
         price = opened
-        if now != net or (liquidated and leg[LIQ_BAR * step + symbol] == bar):
+        entered = leg[ENTRY_BAR * step + symbol] == bar  # and may be out again
+        if now != net or entered or (liquidated and leg[LIQ_BAR * step + symbol] == bar):
             filled = leg[FILLED * step + symbol]
             filled = filled if wanted > net else -filled
             price = leg[O_PRICE * step + symbol] if filled != 0.0 else opened

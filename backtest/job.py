@@ -54,9 +54,10 @@ class Job:
     @property
     def written(self) -> list[int]:
         """Columns of features that `decide` writes."""
-        order = self.binding.order if self.binding is not None else ()
-        kinds = [kind for kind, _ in order if kind in ("feature", "place")]
-        return [int(self.sets.columns[0, j]) for j, kind in enumerate(kinds) if kind == "place"]
+        if self.binding is None:
+            return []
+        names, written = self.binding.features, {name for kind, name in self.binding.looked_up if kind == "written"}
+        return [int(self.sets.columns[0, j]) for j, name in enumerate(names) if name in written]
 
 
 Made = tuple[Strategy, dict[str, Floats], frozenset[str]]  # its features, and the parameters that they are made from
@@ -419,15 +420,13 @@ def explained(bad: run.BadDecision, market: Market, job: Job, first: int) -> Bad
     given: dict[str, float] = {}
     columns = iter(sets.columns[number])
     numbers = iter(sets.parameters[number])
-    for kind, name in job.binding.order:
-        if kind == "feature":
+    for kind, name in (*job.binding.order, *job.binding.looked_up):
+        if kind in ("feature", "written"):
             given[name] = float(sets.features[int(next(columns)), bad.bar, bad.symbol])
         elif kind == "parameter":
             given[name] = float(next(numbers))
         elif kind == "state":
             given[name] = bad.state[name]
-        elif kind == "place":
-            next(columns)
     if job.binding.inside:
         from backtest.together import explained_of
 

@@ -164,7 +164,8 @@ class Strategy(metaclass=_Declaring):
     _written: ClassVar[Written | None] = None  # the source of `decide`, as it was when the class was made
     _reads: ClassVar[set[str] | None] = None  # a tracked copy has a set of its own
     _values: ClassVar[Mapping[str, Value]]
-    _inside: ClassVar[Mapping[str, Any]] = MappingProxyType({})  # what else `decide` takes: see backtest.together
+    _inside: ClassVar[tuple[str, ...]] = ()  # what else `decide` takes: see backtest.together
+    _looked_up: ClassVar[tuple[tuple[Any, str], ...]] = ()  # what it finds by itself: kind and name, in order
     _books: ClassVar[tuple[int, int]] = (0, 0)  # numbers that it keeps of a symbol: always, and for each waiting order
 
     def __init_subclass__(cls, **options: Any) -> None:

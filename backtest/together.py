@@ -26,7 +26,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -34,7 +33,7 @@ import numpy.typing as npt
 
 from backtest import books
 from backtest.features import features_of, reserved_of
-from backtest.kernel.layout import KEEP
+from backtest.kernel.layout import KEEP, LIQ_BAR
 from backtest.needs import check as check_needs
 from backtest.strategy import ABSURD, HOLD, STATE, STOPS, Strategy, Value, warmup_bars
 from backtest.written import function_of
@@ -234,7 +233,8 @@ def _class_of(parts: tuple[Part, ...]) -> type[Together]:
         "needs": tuple(dict.fromkeys(need for part in parts if not part.symbols for need in part.cls.needs)),
         "decide": staticmethod(_decide(parts)),
         "parts": parts,
-        "_inside": MappingProxyType({**dict.fromkeys(INSIDE, "inside"), **dict.fromkeys(_wants(parts), "place")}),
+        "_inside": INSIDE,
+        "_looked_up": _looked_up(parts),
         "_books": books.numbers(len(parts)),
         "__reduce__": _reduced,
     }
@@ -260,20 +260,32 @@ def _remade(parts: tuple[Part, ...], parameters: dict[str, Any]) -> Together:
 
 # ---- decide --------------------------------------------------------------------------------------
 
-INSIDE = ("leg", "acc", "written", "symbol", "symbols", "bar", "mark", "close")
-NEEDED = ("equity", "opened")
+INSIDE = (
+    "leg", "acc", "features", "columns", "parameters", "whole", "place", "symbol", "symbols", "bar", "mark", "close",
+)  # fmt: skip
+ACCOUNT = ("equity", "drawdown", "margin_ratio")
 
 BEGIN = """
 def decide({arguments}):
+{values}
     start = first_number(acc, symbol, symbols)
     bring_up(leg, acc, start, symbol, symbols, {count}, bar, opened, mark, close)
-    size = abs(mark)
+    unit = abs(mark)
+    liquidated = leg[{liquidated} * symbols + symbol]
+    since_liquidation = bar - liquidated if liquidated >= 0.0 else 1e9
 """
 ASK = """
     held_{i} = leg[start + {held} * symbols]
     last_{i} = latest_want(leg, acc, start, symbols, {count}, {i})
     basis_{i} = leg[start + {basis} * symbols]
-    entry_{i} = NAN if held_{i} == 0.0 else (basis_{i} if mark > 0.0 else -1.0 / basis_{i})
+    position_{i} = held_{i} * unit / equity / {weight}
+    entry_{i} = NAN
+    bars_{i} = 0.0
+    gain_{i} = 0.0
+    if held_{i} != 0.0:
+        entry_{i} = basis_{i} if mark > 0.0 else -1.0 / basis_{i}
+        bars_{i} = bar - leg[start + {since} * symbols] + 1.0
+        gain_{i} = held_{i} * (mark - basis_{i}) / equity / {weight}
     target_{i} = HOLD
     if ready_{i} > 0.0:
         leg[start + {asked} * symbols] = {i}.0
@@ -284,7 +296,7 @@ ASK = """
         if target_{i} != HOLD and not abs(target_{i}) <= ABSURD:
             return target_{i}
     decided_{i} = target_{i} != HOLD and (target_{i} != 0.0 or last_{i} != 0.0)
-    part_{i} = target_{i} * {weight} if decided_{i} else last_{i} * size / equity
+    part_{i} = target_{i} * {weight} if decided_{i} else last_{i} * unit / equity
 """
 END = """
     if not ({any_decided}):
@@ -292,36 +304,55 @@ END = """
     total = {total}
     if abs(total) <= 1e-12 * ({gross}):
         total = 0.0
-    place = slot_for(leg, acc, start, symbols, {count}, bar)
+    waiting = slot_for(leg, acc, start, symbols, {count}, bar)
 """
 WANT = """
-    want_of_{i} = part_{i} * equity / size if decided_{i} else last_{i}
-    leg[place + {next} * symbols] = want_of_{i}
+    wanted_{i} = part_{i} * equity / unit if decided_{i} else last_{i}
+    leg[waiting + {next} * symbols] = wanted_{i}
     if acc[KEEP] != 0.0:
-        written[want_{i}] = want_of_{i}
+        features[int(columns[{column}]) * whole + place] = wanted_{i}
 """
 RETURN = """
     return total
 """
 
 
-def _wants(parts: Sequence[Part]) -> list[str]:
-    return [f"want_{i}" for i in range(len(parts))]
+def _looked_up(parts: Sequence[Part]) -> tuple[tuple[str, str], ...]:
+    """Features and parameters, in the order of their columns. They are too many to be arguments."""
+    found: dict[tuple[str, str], None] = {("written", f"want_{i}"): None for i in range(len(parts))}
+    found[("feature", "opened")] = None
+    for i, part in enumerate(parts):
+        found |= {("feature", f"ready_{i}"): None, ("parameter", part.weight): None}
+        for name in (*part.takes, *part.stops):
+            if name not in STATE:
+                kind = "parameter" if name in part.cls.declared() else "feature"
+                found[(kind, part.own(name))] = None
+    return tuple(found)
 
 
 def _decide(parts: Sequence[Part]) -> Any:
     """One function that keeps the books, asks each strategy, and nets what they want."""
     count, numbered = len(parts), range(len(parts))
-    arguments = [*INSIDE, *NEEDED, *_wants(parts), *(f"ready_{i}" for i in numbered)]
-    asked = [_ask(i, part, count, arguments) for i, part in enumerate(parts)]
-    text = BEGIN.format(arguments=", ".join(dict.fromkeys(arguments)), count=count) + "".join(asked)
+    named = {name for part in parts for name in part.takes}
+    arguments = [*INSIDE, "equity", *(name for name in ACCOUNT[1:] if name in named)]
+    values, places = [], {"parameter": 0, "feature": count}
+    for kind, name in _looked_up(parts):
+        if kind == "written":
+            continue
+        where = f"parameters[{places[kind]}]"
+        if kind == "feature":
+            where = f"features[int(columns[{places[kind]}]) * whole + place]"
+        values.append(f"    {name} = {where}")
+        places[kind] += 1
+    head = {"arguments": ", ".join(arguments), "values": "\n".join(values), "count": count, "liquidated": LIQ_BAR}
+    text = BEGIN.format(**head) + "".join(_ask(i, part, count) for i, part in enumerate(parts))
     text += END.format(
         any_decided=" or ".join(f"decided_{i}" for i in numbered),
         total=" + ".join(f"part_{i}" for i in numbered),
         gross=" + ".join(f"abs(part_{i})" for i in numbered),
         count=count,
     )
-    text += "".join(WANT.format(i=i, next=1 + i) for i in numbered) + RETURN
+    text += "".join(WANT.format(i=i, next=1 + i, column=i) for i in numbered) + RETURN
     lines = "\n".join(line for line in text.splitlines() if line.strip()) + "\n"
     known = {f"decide_{i}": part.cls.decide for i, part in enumerate(parts)}
     used: tuple[Any, ...] = (books.first_number, books.bring_up, books.latest_want, books.slot_for, books.stopped)
@@ -329,30 +360,22 @@ def _decide(parts: Sequence[Part]) -> Any:
     return function_of(lines, "decide", __name__, HOLD=HOLD, ABSURD=ABSURD, NAN=math.nan, KEEP=KEEP, **own, **known)
 
 
-def _ask(i: int, part: Part, count: int, arguments: list[str]) -> str:
+def _ask(i: int, part: Part, count: int) -> str:
     seen = {
-        "position": f"held_{i} * size / equity / {part.weight}",
+        "position": f"position_{i}",
         "entry_price": f"entry_{i}",
-        "bars_held": f"(bar - leg[start + {_number(i, books.SINCE)} * symbols] + 1.0 if held_{i} != 0.0 else 0.0)",
-        "unrealized": f"(held_{i} * (mark - basis_{i}) / equity / {part.weight} if held_{i} != 0.0 else 0.0)",
+        "bars_held": f"bars_{i}",
+        "unrealized": f"gain_{i}",
+        "bars_since_liquidation": "since_liquidation",
     }
-    given = []
-    arguments.append(part.weight)
-    for name in part.takes:
-        if name in STATE:
-            given.append(seen.get(name, name))
-            if name not in seen:
-                arguments.append(name)
-        else:
-            given.append(part.own(name))
-            arguments.append(part.own(name))
-    arguments += [part.own(name) for name in part.stops]
+    given = [seen.get(name, name) if name in STATE else part.own(name) for name in part.takes]
     return ASK.format(
         i=i,
         count=count,
         held=_number(i, books.HELD),
         basis=_number(i, books.BASIS),
         best=_number(i, books.BEST),
+        since=_number(i, books.SINCE),
         asked=books.ASKED,
         weight=part.weight,
         stops=", ".join(part.own(name) if name in part.stops else "0.0" for name in STOPS),

@@ -14,8 +14,8 @@ from backtest.strategy import STATE, Strategy
 from backtest.written import Written
 from data.errors import BadInput, did_you_mean, near
 
-Kind = Literal["feature", "parameter", "state", "place", "inside"]
-"""`place` and `inside` are for strategies made of several: where a feature lies, and what the loop itself works on."""
+Kind = Literal["feature", "parameter", "state", "inside", "written"]
+"""`inside` is for strategies made of several: what the loop itself works on. `written`: a feature that they fill."""
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,15 @@ class Binding:
     types: tuple[type, ...]  # of each argument, where the plain function is called: parameters keep theirs
     known: tuple[str, ...] = ()  # all that it might have named
     written: Written | None = None  # the function's source as it was when the class was made
+    looked_up: tuple[tuple[Kind, str], ...] = ()  # features and parameters that it finds by itself, by their places
 
     def _of(self, kind: Kind) -> tuple[str, ...]:
-        return tuple(name for k, name in self.order if k == kind)
+        return tuple(name for k, name in (*self.order, *self.looked_up) if k == kind)
 
     @property
     def features(self) -> tuple[str, ...]:
-        return tuple(name for k, name in self.order if k in ("feature", "place"))
+        both = (*self.order, *self.looked_up)
+        return tuple(name for k, name in both if k in ("feature", "written"))
 
     @property
     def parameters(self) -> tuple[str, ...]:
@@ -73,7 +75,7 @@ def bind(strategy: Strategy | type[Strategy], feature_names: Iterable[str]) -> B
     order = tuple((_kind(cls, name, features), name) for name in _arguments(cls, function))
     known = (*features, *(p.name for p in cls.declared().values() if p.kind is not str), *STATE)
     types = tuple(_type(cls, kind, name) for kind, name in order)
-    return Binding(cls.__name__, function, order, types, known, _written(cls, function))
+    return Binding(cls.__name__, function, order, types, known, _written(cls, function), tuple(cls._looked_up))
 
 
 def _check_features(cls: type[Strategy], features: tuple[str, ...]) -> None:
@@ -97,15 +99,14 @@ def _arguments(cls: type[Strategy], function: Callable[..., Any]) -> tuple[str, 
 
 
 def _type(cls: type[Strategy], kind: Kind, name: str) -> type:
-    if kind in ("place", "inside"):
+    if kind == "inside":
         return object  # as it is
     return cls.declared()[name].kind if kind == "parameter" else float
 
 
 def _kind(cls: type[Strategy], name: str, features: tuple[str, ...]) -> Kind:
     if name in cls._inside:
-        inside: Kind = cls._inside[name]
-        return inside
+        return "inside"
     if name in features:
         return "feature"
     if name in STATE:

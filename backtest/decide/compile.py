@@ -55,9 +55,9 @@ def _compiled(binding: Binding, source: Source) -> Compiled:
 
 
 def _given_as(kind: str, name: str) -> Any:
-    if kind == "place" or name in ("symbol", "symbols"):
+    if kind == "inside" and name in ("symbol", "symbols", "whole", "place"):
         return numba.int64
-    if kind == "inside" and name in ("leg", "acc", "written"):
+    if kind == "inside" and name in ("leg", "acc", "features", "columns", "parameters"):
         return numba.types.CPointer(numba.float64)  # type: ignore[no-untyped-call]
     return numba.float64
 

@@ -10,7 +10,7 @@ are states are worked out only where they are named. While flat, the states are 
 `decide`.
 
     bars        hot rows, flat: [(bar * k + symbol) * HOT + column]
-    features    flat: [column * size + bar * k + symbol], of the whole market
+    features    flat: [column * whole + bar * k + symbol], of the whole market
     columns     which column each feature argument is
     leg         flat: [column * k + symbol]
     work        scratch of the loop for several symbols, WORK numbers a symbol
@@ -39,16 +39,25 @@ FLAT = {
 
 Order = Sequence[tuple[str, str]]
 
-INSIDE = {  # what a `decide` of several strategies takes besides, to keep books in: see backtest.books
+INSIDE = {  # what a `decide` of several strategies takes: it keeps books, and looks features up itself
     "leg": "leg",
     "acc": "acc",
-    "written": "features",
+    "features": "features",
+    "columns": "columns",
+    "parameters": "parameters",
+    "whole": "whole",
     "symbols": "symbols",
     "bar": "base + r",
 }
-INSIDE_ONE = INSIDE | {"symbol": "0", "mark": "bars[r * @HOT + @H_VALUE]", "close": "bars[r * @HOT + @H_CLOSE]"}
+INSIDE_ONE = INSIDE | {
+    "symbol": "0",
+    "place": "base + r",
+    "mark": "bars[r * @HOT + @H_VALUE]",
+    "close": "bars[r * @HOT + @H_CLOSE]",
+}
 INSIDE_SEVERAL = INSIDE | {
     "symbol": "k",
+    "place": "base * symbols + row + k",
     "mark": "bars[(row + k) * @HOT + @H_VALUE]",
     "close": "bars[(row + k) * @HOT + @H_CLOSE]",
 }
@@ -71,21 +80,18 @@ def _numbered(code: str) -> str:
 
 
 def _loads(order: Order) -> list[str]:
-    features = sum(kind in ("feature", "place") for kind, _ in order)
-    columns = [f"    f{i} = int(columns[{i}]) * size + base * symbols" for i in range(features)]
+    features = sum(kind == "feature" for kind, _ in order)
+    columns = [f"    f{i} = int(columns[{i}]) * whole + base * symbols" for i in range(features)]
     values = [f"    p{i} = parameters[{i}]" for i, _ in enumerate(n for k, n in order if k == "parameter")]
     return columns + values
 
 
 def _call(order: Order, states: dict[str, str], row: str) -> str:
-    """The call of decide: features from a row (of a place: where it is), parameters from locals, states as given."""
+    """The call of decide: features from a row, parameters from locals, states as given."""
     features, parameters, given = 0, 0, []
     for kind, name in order:
         if kind == "feature":
             given.append(f"features[f{features} + {row}]")
-            features += 1
-        elif kind == "place":
-            given.append(f"f{features} + {row}")
             features += 1
         elif kind == "parameter":
             given.append(f"p{parameters}")
@@ -99,7 +105,7 @@ def _named(order: Order) -> set[str]:
     return {name for kind, name in order if kind == "state"}
 
 
-HEAD = """def quiet(r, end, base, size, symbols, skip, bars, features, columns, parameters, leg, acc, work):
+HEAD = """def quiet(r, end, base, whole, symbols, skip, bars, features, columns, parameters, leg, acc, work):
     nan = float("nan")
     inf = float("inf")
     hold = 1e300
