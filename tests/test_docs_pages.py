@@ -24,7 +24,7 @@ import pytest
 import signal_inputs
 import stored_markets
 
-from backtest.cli import GROUPS, VERBS, build_app, main
+from backtest.cli import GROUPS, VERBS, build_app, main, talk
 from data import clock
 from data.store import Store
 
@@ -212,6 +212,8 @@ ROWS = {
     match[1]: match[2] for match in re.finditer(r"^\| `unwind ([a-z ]+)` \| (.*) \|$", CLI, re.MULTILINE)
 }  # verb -> the rest of its row
 
+EVERYWHERE = (*talk.QUIET, *talk.VERBOSE)
+
 
 def verbs() -> list[str]:
     return [name for name, *_ in VERBS] + [
@@ -239,16 +241,16 @@ def test_options_of_a_row_are_those_of_the_verb(verb: str) -> None:
 
 def test_every_option_of_the_page_is_one() -> None:
     known = frozenset().union(*(options_of(verb) for verb in verbs()))
-    assert set(re.findall(r"`(?:[a-z ]+ )?(--[a-z-]+)", CLI)) <= known | {"--help"}
+    assert set(re.findall(r"`(?:[a-z ]+ )?(--[a-z-]+)", CLI)) <= known | {"--help", *EVERYWHERE}
 
 
 def test_options_that_mean_the_same_are_shared() -> None:
     """Each of them is an option of two verbs at least, and `--db` and `--json` of nearly all."""
     table = CLI.partition("## Options that mean")[2].partition("##")[0]
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
-    for name in re.findall(r"`(--[a-z-]+)", "\n".join(rows)):
+    for name in set(re.findall(r"`(--[a-z-]+)", "\n".join(rows))) - set(EVERYWHERE):
         assert sum(name in options_of(verb) for verb in verbs()) >= 2, name
-    assert [v for v in verbs() if "--json" not in options_of(v)] == ["lab", "new strategy"]
+    assert sorted(v for v in verbs() if "--json" not in options_of(v)) == ["completion", "lab", "new strategy"]
 
 
 def test_variables_are_all_there() -> None:
