@@ -25,6 +25,9 @@ import signal_inputs
 import stored_markets
 
 from backtest.cli import GROUPS, VERBS, build_app, main, talk
+from backtest.margin import liquidation_size
+from backtest.venue import brackets
+from backtest.worked import as_rows
 from data import clock
 from data.store import Store
 
@@ -97,6 +100,19 @@ def test_the_reader_is_told_nothing_of_this_machine() -> None:
 @pytest.mark.kernel
 def test_the_numbers_of_mechanics_are_those_of_the_functions() -> None:
     doc_pages.run_python("mechanics")
+
+
+@pytest.mark.kernel
+def test_the_distances_of_concepts_are_those_of_the_margin_functions() -> None:
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in doc_pages.text_of("concepts").splitlines()]
+    settings = next(row[1:] for row in rows if row[:1] == ["setting"])
+    tiers = as_rows(brackets((1e9, 0.005, 200)), False)
+    for name, side in (("long", 1.0), ("short", -1.0)):
+        shown = next(row[1:] for row in rows if row[:1] == [name])
+        for setting, distance in zip(settings, shown, strict=True):
+            posted = 100.0 / float(setting.removesuffix("x"))
+            level = liquidation_size(side, 100.0, posted, tiers, 0, 1, 0.0, 100.0)
+            assert f"{abs(level - 100.0):.1f} %" == distance, (name, setting)
 
 
 @pytest.mark.kernel
