@@ -210,15 +210,30 @@ def test_the_strategy_of_the_page_is_written_and_checked(
         assert main(words) == 0, (line, capsys.readouterr().err)
 
 
-def test_places_that_pages_name_exist() -> None:
-    """Files, folders and modules in code marks."""
-    for page in ("extending", "architecture", "development"):
-        if not (doc_pages.DOCS / f"{page}.md").is_file():
-            continue
-        text = re.sub(r"```.*?```", "", doc_pages.text_of(page), flags=re.DOTALL)
-        for name in re.findall(r"`([^`\s<>*]+)`", text):
-            if re.match(r"(tests|backtest|data|strategies|docs|benchmarks|notebooks)/", name):
-                assert (ROOT / name).exists(), f"{page}: {name}"
+PLACE = re.compile(r"\b((?:tests|backtest|data|strategies|docs|benchmarks|notebooks)/[\w/.]*\w)")
+MODULE = re.compile(r"\b((?:backtest|data|strategies)(?:\.\w+)+)")
+
+
+@pytest.mark.parametrize("page", ["architecture", "cli", "concepts", "development", "extending", "mechanics"])
+def test_places_and_modules_that_pages_name_exist(page: str) -> None:
+    text = re.sub(r"```.*?```", "", doc_pages.text_of(page), flags=re.DOTALL)
+    code = [span for span in re.findall(r"`([^`]+)`", text) if "<" not in span]
+    for name in {place for span in code for place in PLACE.findall(span)}:
+        assert (ROOT / name).exists(), name
+    for name in {module for span in code for module in MODULE.findall(span) if not span.startswith("unwind")}:
+        assert resolved(name), name
+
+
+def resolved(name: str) -> bool:
+    """A module, or a name that stands in the file of one."""
+    words = name.split(".")
+    for count in range(len(words), 0, -1):
+        path = ROOT.joinpath(*words[:count])
+        file = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+        if file.is_file():
+            text = file.read_text(encoding="utf-8")
+            return all(re.search(rf"\b{word}\b", text) for word in words[count:])
+    return False
 
 
 # ---- the command line ----------------------------------------------------------------------------------
