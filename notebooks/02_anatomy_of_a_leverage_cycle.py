@@ -1,7 +1,6 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -91,7 +90,7 @@ worst = int(np.argmax(np.where(truth.side > 0, truth.size, 0.0)))
 first, last = int(truth.start[worst]) - 90, int(truth.end[worst]) + 150
 part, clock = bars[first:last], minutes[first:last]
 print(
-    f"{clock[90]}: {truth.fall[worst]:+.1%} from the open of its first minute, "
+    f"{pd.Timestamp(clock[90])}: {truth.fall[worst]:+.1%} from the open of its first minute, "
     f"{truth.size[worst]:.0%} of the open interest liquidated, {'news' if truth.news[worst] else 'no news'}"
 )
 
@@ -128,7 +127,7 @@ for name, found, style in (("what was there", true, {}), ("what a trader could e
         if style:
             figure.add_scatter(
                 x=away, y=notional / 1e6, name=f"{name} ({'longs' if sign < 0 else 'shorts'})",
-                line={"color": look.INK, "width": 2, "dash": "solid" if sign < 0 else "dot"},
+                line={"color": look.GOLD, "width": 2, "dash": "solid" if sign < 0 else "dot"},
             )  # fmt: skip
         else:
             figure.add_bar(
@@ -136,7 +135,7 @@ for name, found, style in (("what was there", true, {}), ("what a trader could e
             )
 figure.update_layout(
     height=400, title="Millions liquidated by how far the price goes",
-    xaxis_title="percent from the price", yaxis_title="millions", bargap=0.0,
+    xaxis_title="percent from the price", yaxis_title="millions", bargap=0.0, margin_t=90,
 )  # fmt: skip
 figure
 
@@ -152,9 +151,10 @@ pd.DataFrame(
 ).T
 
 # %% [markdown]
-# The amount is right within a factor of two at best, the shape is useful, and nearly all of what is useful comes from
-# the price: levels that it has not been to lately. `docs/liquidation_map.md` has the evidence, on this market and on
-# real prints.
+# The shape is right: where the levels lie thick and where there are none. The amounts are not. A map has to be told how
+# leverage is spread, and its default is another venue's; this crowd is deeper in, most of all far from the price. Near
+# the price the amount is right within a factor of two or so, and that is the rule: `docs/liquidation_map.md` has the
+# evidence, on this market and on real prints, and says which part of it is worth having.
 #
 # ## Finding them without the truth
 #

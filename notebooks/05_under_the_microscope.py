@@ -1,7 +1,6 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -128,7 +127,7 @@ for name, color in zip(("binance", "bybit", "okx", "hyperliquid"), look.SERIES, 
     )
 figure.update_xaxes(autorange="reversed", title_text="price, %")
 figure.update_yaxes(title_text="left of the position, %")
-figure.update_layout(height=400, title="Liquidation by the venue's own policy")
+figure.update_layout(height=420, title="Liquidation by the venue's own policy", margin_t=90)
 figure
 
 # %% [markdown]
@@ -240,7 +239,7 @@ figure.add_scatter(
 )
 figure.update_xaxes(type="log", title_text="USD", col=1)
 figure.update_yaxes(type="log", title_text="basis points a side", col=1)
-figure.update_layout(height=380)
+figure.update_layout(height=400, legend={"y": -0.22, "yanchor": "top"})
 figure
 
 # %% [markdown]
@@ -256,9 +255,10 @@ figure
 outcomes = verify.run(cases.values())
 print(verify.summary(outcomes))
 counted = pd.crosstab([o.kind for o in outcomes], [o.venue for o in outcomes], rownames=["kind"], colnames=["venue"])
+shown = counted.astype(str).replace("0", "")
 figure = go.Figure(
     go.Heatmap(
-        z=counted.where(counted > 0), x=counted.columns, y=counted.index, text=counted, texttemplate="%{text}",
+        z=counted.where(counted > 0), x=counted.columns, y=counted.index, text=shown, texttemplate="%{text}",
         colorscale=[[0, look.BLUE], [1, look.BLUE]], opacity=0.55, showscale=False, xgap=2, ygap=2, hoverinfo="skip",
     )
 )  # fmt: skip

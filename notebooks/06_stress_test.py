@@ -1,7 +1,6 @@
 # ---
 # jupyter:
 #   jupytext:
-#     formats: ipynb,py:percent
 #     text_representation:
 #       extension: .py
 #       format_name: percent
@@ -81,7 +80,7 @@ figure.add_scatter(
     x=-100 * sizes, y=-100 * sizes, name="without feedback", line={"color": look.INK, "dash": "dash"}, row=1, col=1
 )
 figure.update_xaxes(title_text="shock, %")
-figure.update_layout(height=380)
+figure.update_layout(height=400, legend={"y": -0.22, "yanchor": "top"})
 figure
 
 # %% [markdown]
@@ -122,7 +121,7 @@ table = sensitivity(
     seeds=(1,),
     threads=1,
 )
-figures.sensitivity(table)
+figures.sensitivity(table, outputs=("move", "liquidated, part of open interest"))
 
 # %% [markdown]
 # ## What may happen by itself
@@ -173,17 +172,20 @@ class Swing(Strategy):
 figure = make_subplots(cols=2, subplot_titles=("with 100,000", "with 30 million"), horizontal_spacing=0.08)
 for column, equity in ((1, 1e5), (2, 3e7)):
     both = inside(Swing, World(crowd=Crowd(accounts=2_500)), days=12, warm_days=4, equity=equity, seed=3)
-    outside = both.outside.equity
+    outside = both.outside.equity.iloc[-len(both.equity) :]  # without the days for warming up
     for name, curve, color in (("backtest", outside, look.INK), ("in the market", both.equity, look.ORANGE)):
         figure.add_scatter(
             x=outside.index, y=100 * (curve / equity - 1), name=name, line_color=color,
             showlegend=column == 1, row=1, col=column,
         )  # fmt: skip
 figure.update_yaxes(title_text="profit, %", col=1)
-figure.update_layout(height=360)
+figure.update_layout(height=380, legend={"y": -0.2, "yanchor": "top"})
 figure
 
 # %% [markdown]
+# With two tenths of a percent of what is open, the two lie nearly on each other. With half of it they part: the backtest
+# charges impact for each order, but the path that it trades does not know that anybody was there.
+#
 # On the command line: `unwind stress --shock -12 --fund 0.2 --html stress.html`. From real data, `unwind stress
 # --symbol ...` estimates a crowd first, from open interest and prices; how rough that is, says
 # `docs/liquidation_map.md`.

@@ -30,7 +30,7 @@ TELLING = {  # of each, words that only a run that found what it is about can ha
 
 
 def test_the_seven_are_there() -> None:
-    assert STEMS == list(TELLING)
+    assert list(TELLING) == STEMS
 
 
 @pytest.mark.parametrize("source", NOTEBOOKS, ids=STEMS)

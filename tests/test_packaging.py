@@ -214,7 +214,7 @@ def test_source_archive(built):
     with tarfile.open(archive) as tar:
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {"README.md", "LICENSE", "pyproject.toml", "data/schema.py", "data/py.typed"} <= names
-    assert {name.split("/")[0] for name in names if name.endswith(".py")} == set(OURS)
+    assert {name.split("/")[0] for name in names if name.endswith(".py")} == {*OURS, "notebooks"}
 
 
 @pytest.mark.wheel
@@ -242,3 +242,12 @@ def test_installed_command(elsewhere, tmp_path):
     done = subprocess.run([elsewhere / "unwind", "--help"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "Usage: unwind" in done.stdout
+
+
+@pytest.mark.wheel
+@pytest.mark.slow
+def test_installed_notebooks(elsewhere, tmp_path):
+    pytest.importorskip("jupytext")
+    code = "from pathlib import Path; from backtest.cli import lab_notebooks as n; print(len(n.make(Path('mine'))))"
+    assert python(elsewhere / "python", code, tmp_path).strip() == "7"
+    assert (tmp_path / "mine" / "01_quickstart.ipynb").is_file()

@@ -45,8 +45,8 @@ def template() -> Any:
         plot_bgcolor=CLEAR,
         colorway=SERIES,
         font={"family": FONT, "size": 12, "color": INK},
-        title={"x": 0.0, "xref": "paper", "font": {"size": 15}},
-        margin={"l": 60, "r": 20, "t": 48, "b": 40},
+        title={"x": 0.0, "xref": "paper", "y": 0.98, "yref": "container", "yanchor": "top", "font": {"size": 15}},
+        margin={"l": 60, "r": 20, "t": 64, "b": 40},  # a title and a line of the legend below it
         legend={"orientation": "h", "x": 0.0, "y": 1.02, "yanchor": "bottom", "bgcolor": CLEAR},
         xaxis=axis,
         yaxis=axis,
