@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 COLORS = ("--accent", "--short", "--up", "--third", "--down", "--soft", "--ink", "--zero")
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST = 24
-BLUE_ORANGE = [[0.0, "#b2500a"], [0.5, "#f3efe6"], [1.0, "#2166ac"]]
+SCALE = [[0.0, "--short"], [0.5, "--paper"], [1.0, "--accent"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +93,7 @@ class Comparing:
             + "</tr>"
             for name, one in self.subjects.items()
         )
-        heads = "".join(f"<th>{escape(words.label(m))}</th>" for m in ("", *_SHORT))
+        heads = "".join(f"<th>{escape(words.heading(m))}</th>" for m in ("", *_SHORT))
         return f"<div><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>"
 
 
@@ -153,12 +153,13 @@ def _numbers(subjects: Mapping[str, Subject]) -> Section:
     rows = []
     for measure in MEASURES:
         values = [one.result.measures[measure.name] for one in subjects.values()]
-        cells = [said(measure.name, value) for value in values]
+        cents = max(words.cents(one.start) for one in subjects.values())
+        cells = [said(measure.name, value, cents) for value in values]
         finite = [v for v in values if np.isfinite(v)]
         if measure.better and len(set(finite)) > 1:
             best = max(finite) if measure.better > 0 else min(finite)
             cells = [f"{cell} \u2190" if value == best else cell for cell, value in zip(cells, values, strict=True)]
-        rows.append((words.label(measure.name), *cells))
+        rows.append((words.heading(measure.name), *cells))
     table = Table("All measures", ("", *subjects), rows, note="An arrow marks the best of each row.")
     ranges = _ranges(subjects)
     return Section("numbers", "Side by side", blocks=[Tiles(tiles), *ranges, table], short="Numbers")
@@ -171,7 +172,7 @@ def _ranges(subjects: Mapping[str, Subject]) -> list[Table]:
     if not rows:
         return []
     note = "Where they overlap much, the order of the runs may be luck."
-    return [Table("95% of redrawn histories", ("", *(words.label(m) for m in named)), rows, note=note)]
+    return [Table("95% of redrawn histories", ("", *(words.heading(m) for m in named)), rows, note=note)]
 
 
 def _style(number: int) -> tuple[str, str]:
@@ -244,10 +245,11 @@ def _alike(subjects: Mapping[str, Subject]) -> Section:
         "y": names,
         "zmin": -1.0,
         "zmax": 1.0,
-        "colorscale": BLUE_ORANGE,
+        "colorscale": SCALE,
         "xgap": 2,
         "ygap": 2,
-        "texttemplate": "%{z:.2f}",
+        "text": [[words.NOTHING if v is None else words.plain(v) for v in row] for row in z],
+        "texttemplate": "%{text}",
         "hovertemplate": "%{x}, %{y}: %{z:.2f}<extra></extra>",
         "colorbar": {"thickness": 10, "outlinewidth": 0, "tickfont": {"color": "--soft"}},
     }

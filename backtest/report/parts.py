@@ -132,6 +132,7 @@ class Explorer:
     columns: Sequence[Sequence[Any]]
     filters: Sequence[int] = ()  # columns of words that get a menu
     outcome: int | None = None  # a column whose sign tells winners from losers
+    cents: int = 2  # decimals of money
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,7 @@ def html(page: Page) -> str:
             "columns": e.columns,
             "filters": e.filters,
             "outcome": e.outcome,
+            "cents": e.cents,
         }
         for section in page.sections
         for e in section.explorers

@@ -201,7 +201,7 @@ def identity(subject: Subject) -> list[tuple[str, str]]:
         ("Symbols", words.listed(list(result.symbols), 6)),
         ("Span (UTC)", f"{clock.iso(int(result.ts[0]))} to {clock.iso(int(subject.closes[-1]))}"),
         ("Bars", f"{len(result.ts):,} of {clock.label(result.interval)}"),
-        ("Start", f"{words.amount(subject.start)} {subject.money}, {result.account.get('mode', '')} margin"),
+        ("Start", f"{subject.amount(subject.start)} {subject.money}, {result.account.get('mode', '')} margin"),
     ]
     data = str(result.fingerprint.get("data", ""))
     if market is not None:
@@ -214,14 +214,14 @@ def identity(subject: Subject) -> list[tuple[str, str]]:
             rows.append(
                 (
                     "Margin tiers",
-                    f"of {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else "") if dates else "undated",
+                    f"dated {dates[0]}" + (f" to {dates[-1]}" if len(dates) > 1 else "") if dates else "undated",
                 )
             )
         else:
             rows.append(("Margin tiers", "the venue profile's"))
     if data:
-        rows.append(("Data", data[:12]))
-    rows.append(("Run", result.fingerprint_id))
+        rows.append(("Hash of the data", data[:12]))
+    rows.append(("Fingerprint", result.fingerprint_id))
     known = subject.evidence
     rows.append(("Seed", f"{known.seed}" if known else "none drawn"))
     if known is not None and known.trials is not None:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from backtest import metrics
 from backtest.hold import hold
 from backtest.records import Cash, Why
+from backtest.report import words
 from data import clock
 from data.errors import BadInput, UnwindError
 
@@ -65,6 +66,10 @@ class Subject:
     @property
     def money(self) -> str:
         return self.result.currency
+
+    def amount(self, x: float, *, sign: bool = False) -> str:
+        """Money of this account, with as many decimals as its size asks for."""
+        return words.amount(x, words.cents(self.start), sign=sign)
 
     @cached_property
     def closes(self) -> Times:
@@ -121,8 +126,7 @@ class Subject:
 
     @cached_property
     def gross(self) -> Array:
-        """Equity if the same positions had been had for nothing: no slippage, fee, funding, liquidation fee, "
-        "interest."""
+        """Equity if the same positions had cost nothing: no slippage, fee, funding, liquidation fee or interest."""
         return np.asarray(self.equity - np.sum(list(self.costs.values()), axis=0))
 
     @cached_property
@@ -132,8 +136,13 @@ class Subject:
     @cached_property
     def net(self) -> Array:
         """Of each trade, after all that it paid."""
+        return np.asarray(self.trades["profit"], dtype=np.float64)
+
+    @cached_property
+    def moved(self) -> Array:
+        """Of each trade, what the move of the price made (at its fills, slippage included), before all that it paid."""
         t = self.trades
-        return np.asarray(t["profit"] - t["fees"] + t["funding"] + t["insurance"], dtype=np.float64)
+        return np.asarray(t["profit"] + t["fees"] - t["funding"] - t["insurance"], dtype=np.float64)
 
     @cached_property
     def reasons(self) -> list[str]:
@@ -172,8 +181,12 @@ class Subject:
         fills = self.result.run.fills
         if not len(fills):
             return 0
-        size = np.bincount(fills["symbol"], weights=np.abs(fills["quantity"] * fills["price"]))
-        return int(np.argmax(size))
+        return int(np.argmax(np.bincount(fills["symbol"], weights=metrics.notional(fills, self.result.kinds))))
+
+    @cached_property
+    def ends(self) -> list[int]:
+        """First and last close in milliseconds: what axes of time show."""
+        return [int(at // clock.MS) for at in (self.result.ts[0], self.closes[-1])]
 
     def days_long(self) -> float:
         return float(len(self.equity) * self.result.interval / clock.DAY)

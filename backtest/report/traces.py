@@ -5,6 +5,7 @@ Lines are thinned for the eye with `thin.keep`. Times are milliseconds. Colours 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -95,19 +96,27 @@ def spots(
             "opacity": 0.85,
             "line": {"color": "--card", "width": 1},
         },
+        "cliponaxis": False,  # a mark on the edge is drawn whole
     }
     if text is not None:
         trace |= {"text": list(text), "hovertemplate": "%{text}"}
     return trace
 
 
-def time_axis(**more: Any) -> dict[str, Any]:
-    return {"type": "date", "showgrid": False, "nticks": 8, **more}
+def time_axis(ends: Sequence[int] = (), **more: Any) -> dict[str, Any]:
+    """`ends`: first and last millisecond that are shown, so that charts of one page begin and end alike."""
+    shown = {"range": list(ends)} if ends else {}
+    return {"type": "date", "showgrid": False, "nticks": 8, **shown, **more}
 
 
 def panel(low: float = 0.0, high: float = 1.0, **more: Any) -> dict[str, Any]:
     """A vertical axis over a part of the chart's height."""
     return {"domain": [low, high], "exponentformat": "B", "nticks": 6 if high - low > 0.5 else 4, **more}
+
+
+def small(text: str) -> dict[str, Any]:
+    """The name of an axis."""
+    return {"text": text, "font": {"size": 11}}
 
 
 def counts(found: npt.ArrayLike) -> dict[str, Any]:
@@ -116,12 +125,16 @@ def counts(found: npt.ArrayLike) -> dict[str, Any]:
 
 
 def ms(ts: Times) -> list[int]:
-    return [int(t) for t in ts // clock.MS]
+    found: list[int] = (ts // clock.MS).tolist()
+    return found
 
 
-def short(values: npt.ArrayLike) -> list[float | None]:
+def short(values: npt.ArrayLike, digits: int = 6) -> list[float | None]:
     """Six digits are enough for the eye; what is missing becomes a gap."""
-    return [float(f"{v:.6g}") if np.isfinite(v) else None for v in np.asarray(values, dtype=np.float64)]
+    form = f"%.{digits}g"
+    return [
+        float(form % v) if -math.inf < v < math.inf else None for v in np.asarray(values, dtype=np.float64).tolist()
+    ]
 
 
 def bucket_of(ts: Times, interval: int, most: int = 150) -> int:

@@ -47,6 +47,11 @@ def plain(x: float, digits: int = 2) -> str:
     return minus(_unsigned_zero(f"{x:,.{digits}f}"))
 
 
+def cents(start: float) -> int:
+    """Decimals of money: two, more for an account that is small, such as one in coin."""
+    return 2 if start >= 100.0 else 4 if start >= 1.0 else 6
+
+
 def price(x: float) -> str:
     return NOTHING if not math.isfinite(x) else f"{x:,.8g}" if abs(x) >= 1.0 else f"{x:.6g}"
 
@@ -67,8 +72,24 @@ def often(n: int) -> str:
     return {0: "never", 1: "once", 2: "twice"}.get(n, f"{n:,} times")
 
 
+SAID = {"sharpe": "Sharpe ratio", "sortino": "Sortino ratio", "calmar": "Calmar ratio", "var_95": "VaR 95%",
+        "es_95": "expected shortfall 95%", "oi": "open interest"}  # fmt: skip
+
+
 def label(name: str) -> str:
-    return name.replace("_", " ")
+    """A name of the code as words."""
+    return SAID.get(name, name.replace("_", " "))
+
+
+def heading(name: str) -> str:
+    """The same, where a line begins."""
+    said = label(name)
+    return said[:1].upper() + said[1:]
+
+
+def multiple(x: float) -> str:
+    """Exposure: +2.00x of equity."""
+    return minus(_unsigned_zero(f"{x:+.2f}")) + "x" if math.isfinite(x) else NOTHING
 
 
 def tone(x: float, better: int = 1) -> str:

@@ -84,7 +84,8 @@ def _days(subject: Subject) -> Chart:
     edges = np.linspace(-reach, reach, BINS + 1)
     count, _ = np.histogram(np.clip(r, -reach, reach), edges)
     middle = (edges[1:] + edges[:-1]) / 2.0
-    color = ["--down" if x < 0 else "--up" for x in middle]
+    half = (edges[1] - edges[0]) / 2.0
+    color = ["--soft" if abs(x) < half else "--down" if x < 0 else "--up" for x in middle]  # around zero: neither
     deviation = float(r.std())
     normal = (
         len(r) * (edges[1] - edges[0]) * np.exp(-0.5 * ((middle - r.mean()) / deviation) ** 2)
@@ -119,7 +120,12 @@ def _days(subject: Subject) -> Chart:
         f"Returns of {words.times(len(r), 'day')}; the ends hold all beyond. One day in twenty lost "
         f"{m['var_95']:.1%} or more, "
         f"{m['es_95']:.1%} on average then.",
-        (Key("days", "--up", "bar"), Key("a normal distribution", "--soft", "dot")),
+        (
+            Key("gains", "--up", "bar"),
+            Key("losses", "--down", "bar"),
+            Key("around zero", "--soft", "bar"),
+            Key("a normal distribution", "--soft", "dot"),
+        ),
         data,
         {
             "xaxis": {"tickformat": ".1%", "showgrid": False, "nticks": 8},

@@ -41,12 +41,12 @@ def _sentence(subject: Subject, parts: list[tuple[str, float]]) -> str:
     price, net = parts[0][1], parts[-1][1]
     paid = -sum(value for _, value in parts[1:-1])
     said = (
-        f"The price {'gave' if price >= 0 else 'took'} {words.amount(abs(price))} {subject.money}, costs "
-        f"{'took' if paid >= 0 else 'gave'} {words.amount(abs(paid))}"
+        f"The price {'gave' if price >= 0 else 'took'} {subject.amount(abs(price))} {subject.money}, costs "
+        f"{'took' if paid >= 0 else 'gave'} {subject.amount(abs(paid))}"
     )
     if price > 0.0:
         said += f": {paid / price:.0%} of it"
-    return f"{said}. Left: {words.amount(net, sign=True)}."
+    return f"{said}. Left: {subject.amount(net, sign=True)}."
 
 
 def _chart(subject: Subject, parts: list[tuple[str, float]]) -> Chart:
@@ -55,7 +55,7 @@ def _chart(subject: Subject, parts: list[tuple[str, float]]) -> Chart:
     color = ["--accent" if name in ("Price", "Net") else "--up" if v > 0 else "--down" for name, v in parts]
     base = np.concatenate([[0.0], np.cumsum(values[:-1])])
     base[-1] = 0.0
-    text = [words.amount(float(v), sign=True) for v in values]
+    text = [subject.amount(float(v), sign=True) for v in values]
     trace = bars(
         names,
         values,
@@ -83,7 +83,7 @@ def _table(subject: Subject, parts: list[tuple[str, float]]) -> Table:
     rows = [
         (
             name,
-            words.amount(value, sign=True),
+            subject.amount(value, sign=True),
             words.percent(value / subject.start),
             words.percent(value / abs(price), 0) if price and name != "Price" else words.NOTHING,
             words.minus(f"{1e4 * value / traded:+.2f} bp") if traded else words.NOTHING,
@@ -113,7 +113,7 @@ def _over_time(subject: Subject) -> Chart:
         f"Summed up, in {subject.money}; below zero was paid.",
         tuple(keys),
         data,
-        {"xaxis": time_axis(), "yaxis": panel(zeroline=True)},
+        {"xaxis": time_axis(subject.ends), "yaxis": panel(zeroline=True)},
         wide=True,
     )
 
@@ -136,9 +136,9 @@ def funding(subject: Subject) -> Section:
     gain = float(subject.equity[-1]) - subject.start
     part = f", {abs(net / gain):.0%} of the size of the net result" if gain else ""
     lead = (
-        f"{words.times(len(rows), 'settlement')}: {words.amount(-paid)} {subject.money} paid, {words.amount(got)} "
+        f"{words.times(len(rows), 'settlement')}: {subject.amount(-paid)} {subject.money} paid, {subject.amount(got)} "
         "received; "
-        f"on balance {words.amount(net, sign=True)}{part}."
+        f"on balance {subject.amount(net, sign=True)}{part}."
     )
     if unknown:
         lead += f" {unknown:,} of them carry no price of their own and were paid on the mark."
@@ -197,5 +197,5 @@ def _summed(subject: Subject) -> Chart:
         f"In {subject.money}.",
         tuple(keys),
         data,
-        {"xaxis": time_axis(), "yaxis": panel(zeroline=True)},
+        {"xaxis": time_axis(subject.ends), "yaxis": panel(zeroline=True)},
     )

@@ -25,13 +25,13 @@ def section(subject: Subject) -> Section:
 def _sentence(subject: Subject) -> str:
     last, gross = float(subject.equity[-1]), float(subject.gross[-1])
     said = (
-        f"{words.amount(subject.start)} {subject.money} became {words.amount(last)}; without any cost the same "
+        f"{subject.amount(subject.start)} {subject.money} became {subject.amount(last)}; without any cost the same "
         "positions "
-        f"would have made {words.amount(gross)}."
+        f"would have made {subject.amount(gross)}."
     )
     if subject.benchmark is not None:
         name, curve = subject.benchmark
-        said += f" {name.capitalize()}, unlevered, made {words.amount(float(curve[-1]))}."
+        said += f" {name.capitalize()}, unlevered, made {subject.amount(float(curve[-1]))}."
     return said
 
 
@@ -66,7 +66,7 @@ def _curve(subject: Subject) -> Chart:
         caption,
         tuple(keys),
         data,
-        {"xaxis": time_axis(), "yaxis": panel()},
+        {"xaxis": time_axis(subject.ends), "yaxis": panel()},
         wide=True,
         tall=True,
         switches=switches,
@@ -83,7 +83,7 @@ def _underwater(subject: Subject) -> Chart:
         f"Loss from the highest equity so far, net. {said}",
         (Key("drawdown", "--down"),),
         [thinned(subject.closes, subject.underwater, "drawdown", "--down", fill="--fill-down", width=1.2)],
-        {"xaxis": time_axis(), "yaxis": panel(tickformat=".0%", rangemode="tozero")},
+        {"xaxis": time_axis(subject.ends), "yaxis": panel(tickformat=".0%", rangemode="tozero")},
         wide=True,
         said=said,
     )

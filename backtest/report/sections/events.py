@@ -35,8 +35,7 @@ def section(subject: Subject) -> Section:
 
 
 def extremes(close: Array, bars: int, most: int, sign: int) -> list[tuple[int, int, float]]:
-    """The largest moves over `bars`, apart from each other: (first bar, last bar, log move). sign: -1 falls, 1 "
-    "rises."""
+    """The largest falls (`sign` -1) or rises (1) over `bars`, apart from each other: first bar, last bar, log move."""
     if len(close) <= bars:
         return []
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -68,7 +67,7 @@ def _windows(subject: Subject) -> Table | None:
                 f"{subject.when(first, close=True)} to {subject.when(last, close=True)}",
                 words.percent(float(np.expm1(move)), 1),
                 words.percent(made, 2),
-                f"{_exposure(subject, first):+.2f}x".replace("-", "\u2212"),
+                words.multiple(_exposure(subject, first)),
                 f"{_hits(subject, first, last):,}",
             )
         )
@@ -101,7 +100,7 @@ def _events(subject: Subject) -> Table | None:
                 str(row.get("side", "")),
                 str(row.get("cause", "")),
                 words.percent(made, 2),
-                f"{_exposure(subject, a):+.2f}x".replace("-", "\u2212"),
+                words.multiple(_exposure(subject, a)),
                 f"{_hits(subject, a, b):,}",
             )
         )

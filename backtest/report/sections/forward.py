@@ -1,5 +1,4 @@
-"""Fitted on the past, traded on what followed: each fold before and after, what the parameters did, how lonely "
-"they were."""
+"""Fitted on the past, traded on what followed: folds before and after, drift of parameters, the grid around them."""
 
 from __future__ import annotations
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 ANCHOR, TITLE, SHORT = "forward", "In sample and out of sample", "Walk-forward"
 DRIFTS = 6  # parameters drawn
 FINE = 400  # cells of a heat map that get a number each, at most
-RISK_SCALE = [[0.0, "#2166ac"], [0.5, "#f3efe6"], [1.0, "#b2500a"]]
+SCALE = [[0.0, "--short"], [0.5, "--paper"], [1.0, "--accent"]]  # low, middle, high, as in the calendar
 
 
 def section(subject: Subject) -> Section:
@@ -72,7 +71,7 @@ def _before_after(forward: WalkForward) -> Chart:
     x = _places(forward)
     return Chart(
         "forward-folds",
-        f"{words.label(name).capitalize()}, fold by fold",
+        f"{words.heading(name)}, fold by fold",
         "Of the set that was chosen: on the window it was fitted on, and on the window that followed. Differences "
         "and ranks "
         "count; a ratio of two losses means nothing.",
@@ -188,8 +187,8 @@ def _folds(forward: WalkForward) -> Table:
                 *chosen,
             )
         )
-    heads = ("Fitted on", "Traded on", "Sets allowed", f"{words.label(name)} before", "After", "Difference", "Rank")
-    return Table("Folds", (*heads, *(words.label(a) for a in axes)), out, words=2)
+    heads = ("Fitted on", "Traded on", "Sets allowed", f"{words.heading(name)} before", "After", "Difference", "Rank")
+    return Table("Folds", (*heads, *(words.heading(a) for a in axes)), out, words=2)
 
 
 # ---- the grid --------------------------------------------------------------------------------------
@@ -201,7 +200,7 @@ def _plateau(sweep: Sweep) -> list[Any]:
     columns = list(dict.fromkeys([*sweep.names, value, "total_return", "max_drawdown", "trades", "liquidations"]))
     table = Table(
         f"Best sets by {words.label(value)}, of {len(sweep):,}",
-        [words.label(c) for c in columns],
+        [words.heading(c) for c in columns],
         [[_cell(c, row[c]) for c in columns] for row in best[columns].to_dict("records")],
         words=0,
         note="The best of many is high by having been chosen. What its neighbours made says more than it does.",
@@ -218,7 +217,7 @@ def _plateau(sweep: Sweep) -> list[Any]:
         "z": [short(row) for row in z],
         "x": [_value(v) for v in cells.columns],
         "y": [_value(v) for v in cells.index],
-        "colorscale": RISK_SCALE,
+        "colorscale": SCALE,
         "xgap": 1,
         "ygap": 1,
         **around,
@@ -226,12 +225,11 @@ def _plateau(sweep: Sweep) -> list[Any]:
         "hovertemplate": f"{words.label(x)} %{{x}}, {words.label(y)} %{{y}}: %{{z:.3g}}<extra></extra>",
     }
     if z.size <= FINE:
-        trace["texttemplate"] = "%{z:.2f}"
+        trace |= {"text": [[words.plain(v) for v in row] for row in z], "texttemplate": "%{text}"}
     chart = Chart(
         "forward-plateau",
         "The neighbourhood",
-        f"{words.label(value).capitalize()}, the median over all other parameters. A good place is wide; a lonely "
-        "peak is luck.",
+        f"{words.heading(value)}, the median over all other parameters. A good place is wide; a lonely peak is luck.",
         (),
         [trace],
         {

@@ -12,7 +12,7 @@ from backtest.report.subject import Subject
 TILES = ("total_return", "annual_return", "sharpe", "max_drawdown", "win_rate", "profit_factor", "trades", "funding")
 NAMES = {
     "total_return": "Return, net",
-    "annual_return": "A year",
+    "annual_return": "Return a year",
     "sharpe": "Sharpe ratio",
     "max_drawdown": "Deepest drawdown",
     "win_rate": "Trades with a profit",
@@ -20,6 +20,7 @@ NAMES = {
     "trades": "Trades",
     "funding": "Funding",
 }
+COSTS = ("fees", "slippage", "liquidation_loss")  # shown as what they took
 SIGNED = ("total_return", "annual_return", "sharpe", "funding")
 _MEASURE = {m.name: m for m in MEASURES}
 
@@ -43,7 +44,7 @@ def section(subject: Subject) -> Section:
     )
 
 
-def said(name: str, value: float) -> str:
+def said(name: str, value: float, cents: int = 2) -> str:
     """A measure in its unit."""
     unit = _MEASURE[name].unit
     if math.isnan(value):
@@ -51,7 +52,7 @@ def said(name: str, value: float) -> str:
     if unit == "fraction":
         return words.percent(value, sign=name in SIGNED)
     if unit == "money":
-        return words.amount(0.0 - value if name in ("fees", "slippage", "liquidation_loss") else value, sign=True)
+        return words.amount(0.0 - value if name in COSTS else value, cents, sign=True)
     if unit == "count":
         return f"{value:,.0f}"
     if unit == "flag":
@@ -64,16 +65,16 @@ def said(name: str, value: float) -> str:
 
 
 def _tile(name: str, subject: Subject) -> Tile:
-    value = subject.result.measures[name]
+    value, cents = subject.result.measures[name], words.cents(subject.start)
     found = subject.evidence.intervals.get(name) if subject.evidence else None
     known = found is not None and not math.isnan(found.low) and name != "trades"
     return Tile(
         NAMES[name] + (f", {subject.money}" if name == "funding" else ""),
-        said(name, value),
+        said(name, value, cents),
         _note(name, subject),
         words.tone(value) if name in SIGNED and not math.isnan(value) else "",
-        low=said(name, found.low) if known and found else "",
-        high=said(name, found.high) if known and found else "",
+        low=said(name, found.low, cents) if known and found else "",
+        high=said(name, found.high, cents) if known and found else "",
     )
 
 
@@ -81,7 +82,7 @@ def _note(name: str, subject: Subject) -> str:
     m = subject.result.measures
     if name == "total_return":
         last = float(subject.equity[-1])
-        return f"{words.amount(subject.start)} to {words.amount(last)} {subject.money}"
+        return f"{subject.amount(subject.start)} to {subject.amount(last)} {subject.money}"
     if name == "annual_return":
         short = subject.days_long() < 365.0
         return f"compounded from {subject.days_long():,.0f} days" + (": less than a year" if short else "")
@@ -96,12 +97,15 @@ def _note(name: str, subject: Subject) -> str:
 
 def _table(subject: Subject) -> Table:
     m, ranges = subject.result.measures, subject.evidence.intervals if subject.evidence else {}
-    rows = []
+    rows, cents = [], words.cents(subject.start)
     for measure in MEASURES:
         one = ranges.get(measure.name)
         known = one is not None and not math.isnan(one.low)
-        between = f"{said(measure.name, one.low)} to {said(measure.name, one.high)}" if known and one else words.NOTHING
-        rows.append((words.label(measure.name), measure.meaning, said(measure.name, m[measure.name]), between))
+        low, high = (
+            (said(measure.name, one.low, cents), said(measure.name, one.high, cents)) if known and one else ("", "")
+        )
+        between = f"{low} to {high}" if low else words.NOTHING
+        rows.append((words.heading(measure.name), measure.meaning, said(measure.name, m[measure.name], cents), between))
     return Table(
         f"All {len(rows)} measures",
         ("Measure", "Meaning", "Value", "95% of redrawn histories"),

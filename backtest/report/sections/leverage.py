@@ -1,5 +1,4 @@
-"""The market around the run: price with the trades on it, open interest, funding, liquidations, and what was "
-"detected."""
+"""The market around the run: price with the trades on it, open interest, funding, liquidations, phases."""
 
 from __future__ import annotations
 
@@ -48,12 +47,12 @@ def _sentence(subject: Subject, place: int) -> str:
         said += f" went from {words.price(float(known[0]))} to {words.price(float(known[-1]))}"
     if np.isfinite(oi).any():
         fall, at = _largest_fall(subject, place)
-        said += f"; open interest fell by up to {fall:.0%} within a day, to {subject.when(at, close=True)}"
+        said += f"; open interest fell by up to {fall:.0%} within a day ({subject.when(at, close=True)})"
     longs, shorts = (_of(subject, f, place) for f in ("liq_long", "liq_short"))
     if np.isfinite(longs).any():
         said += (
-            f"; {words.big(float(np.nansum(longs)))} of longs and {words.big(float(np.nansum(shorts)))} of shorts "
-            f"were liquidated"
+            f"; in the whole market {words.big(float(np.nansum(longs)))} of longs and "
+            f"{words.big(float(np.nansum(shorts)))} of shorts were liquidated"
         )
     return said + "."
 
@@ -93,7 +92,7 @@ def _timeline(subject: Subject, place: int) -> Chart:
         traces, layout, some = made
         panels.append((title, traces, layout))
         keys += some
-    data, layout = _stacked(panels)
+    data, layout = _stacked(panels, subject.ends)
     layout["shapes"], phases = _phases(subject, place)
     return Chart(
         "leverage-timeline",
@@ -125,13 +124,14 @@ def _caption(subject: Subject, place: int, missing: list[str], phases: bool) -> 
 
 def _stacked(
     panels: list[Panel],
+    ends: list[int],
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """One above the other with one time axis; the first is the tallest."""
     weights = [2.4, *([1.0] * (len(panels) - 1))]
     gap = 0.035
     unit = (1.0 - gap * (len(panels) - 1)) / sum(weights)
     top, data = 1.0, []
-    layout: dict[str, Any] = {"xaxis": time_axis(anchor="y" if len(panels) == 1 else f"y{len(panels)}")}
+    layout: dict[str, Any] = {"xaxis": time_axis(ends, anchor="y" if len(panels) == 1 else f"y{len(panels)}")}
     for number, ((title, traces, more), weight) in enumerate(zip(panels, weights, strict=True)):
         axis = "y" if number == 0 else f"y{number + 1}"
         data += [{**trace, "yaxis": axis} for trace in traces]

@@ -7,7 +7,7 @@ import numpy as np
 from backtest.report import words
 from backtest.report.parts import Chart, Key, Section, Table, absent
 from backtest.report.subject import Subject
-from backtest.report.traces import marks, panel, thinned, time_axis
+from backtest.report.traces import marks, panel, small, thinned, time_axis
 
 ANCHOR, EXPOSURE = "margin", "exposure"
 ROWS = 30
@@ -32,9 +32,9 @@ def _sentence(subject: Subject, distance: np.ndarray) -> str:
     hits = int(m["liquidations"])
     if hits:
         return (
-            f"Liquidated {words.often(hits)}, which took {words.amount(m['liquidation_loss'])} {subject.money} from "
+            f"Liquidated {words.often(hits)}, which took {subject.amount(m['liquidation_loss'])} {subject.money} from "
             "the "
-            f"wallet. The insurance fund paid {words.amount(m['bad_debt'])} of what was owed beyond it."
+            f"wallet. The insurance fund paid {subject.amount(m['bad_debt'])} of what was owed beyond it."
         )
     if not np.isfinite(distance).any():
         return "Never liquidated."
@@ -51,7 +51,7 @@ def _chart(subject: Subject, ratio: np.ndarray, distance: np.ndarray) -> Chart:
         near | {"mode": "lines+markers", "marker": {"size": 2.5, "color": "--accent"}},  # a single bar is seen too
         thinned(subject.closes, ratio, "margin used", "--third", axis="y2", width=1.4),
     ]
-    keys = [Key("distance to liquidation", "--accent"), Key("maintenance / margin left", "--third")]
+    keys = [Key("distance to liquidation", "--accent"), Key("maintenance margin / margin left", "--third")]
     hits = subject.result.run.liquidations
     if len(hits):
         bars = hits["bar"].astype(np.int64)
@@ -69,9 +69,9 @@ def _chart(subject: Subject, ratio: np.ndarray, distance: np.ndarray) -> Chart:
         tuple(keys),
         data,
         {
-            "xaxis": time_axis(anchor="y2"),
-            "yaxis": panel(0.42, 1.0, tickformat=".0%", rangemode="tozero"),
-            "yaxis2": panel(0.0, 0.32, rangemode="tozero"),
+            "xaxis": time_axis(subject.ends, anchor="y2"),
+            "yaxis": panel(0.42, 1.0, tickformat=".0%", rangemode="tozero", title=small("distance")),
+            "yaxis2": panel(0.0, 0.32, rangemode="tozero", title=small("margin used")),
         },
         wide=True,
         tall=True,
@@ -90,8 +90,8 @@ def _table(subject: Subject) -> Table:
             words.price(float(hit["trigger"])),
             words.price(float(hit["price"])),
             words.price(float(hit["bankruptcy"])),
-            words.amount(-float(hit["fee"])),
-            words.amount(-float(hit["loss"])),
+            subject.amount(-float(hit["fee"])),
+            subject.amount(-float(hit["loss"])),
         )
         for hit in hits[most]
     ]
@@ -112,16 +112,20 @@ def exposure(subject: Subject) -> Section:
         f"the day on average and {words.plain(float(np.nanmax(gross)))} at most; equity was turned over "
         f"{words.plain(m['turnover'], 1)} times."
     )
+    caption = "Notional over equity, at the closes: above zero is long, below zero short."
+    data = [thinned(subject.closes, net, "net", "--accent", shape="hv", width=1.2, fill="--fill-long")]
+    keys = [Key("net", "--accent")]
+    if not np.allclose(np.abs(net), gross, rtol=1e-6, atol=1e-9, equal_nan=True):
+        data.append(thinned(subject.closes, gross, "gross", "--third", shape="hv", width=1.1, dash="dot"))
+        keys.append(Key("gross", "--third", "dot"))
+        caption += " Net is long less short, gross both together."
     chart = Chart(
         "exposure-leverage",
         "Exposure",
-        "Notional over equity, at the closes: net (long less short), and gross where it differs.",
-        (Key("net", "--accent"), Key("gross", "--third", "dot")),
-        [
-            thinned(subject.closes, net, "net", "--accent", shape="hv", width=1.2, fill="--fill-long"),
-            thinned(subject.closes, gross, "gross", "--third", shape="hv", width=1.1, dash="dot"),
-        ],
-        {"xaxis": time_axis(), "yaxis": panel(zeroline=True, ticksuffix="x")},
+        caption,
+        tuple(keys),
+        data,
+        {"xaxis": time_axis(subject.ends), "yaxis": panel(zeroline=True, ticksuffix="x")},
         wide=True,
         said=lead,
     )

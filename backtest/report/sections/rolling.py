@@ -8,7 +8,7 @@ from backtest.metrics import YEAR
 from backtest.report import words
 from backtest.report.parts import Chart, Key, Section, absent
 from backtest.report.subject import Array, Subject
-from backtest.report.traces import panel, thinned, time_axis
+from backtest.report.traces import panel, small, thinned, time_axis
 from data import clock
 
 ANCHOR, TITLE = "rolling", "Rolling measures"
@@ -39,9 +39,9 @@ def section(subject: Subject) -> Section:
             thinned(at, volatility, "volatility", "--third", axis="y2", width=1.4),
         ],
         {
-            "xaxis": time_axis(anchor="y2"),
-            "yaxis": panel(0.42, 1.0, zeroline=True),
-            "yaxis2": panel(0.0, 0.32, tickformat=".0%", rangemode="tozero"),
+            "xaxis": time_axis(subject.ends, anchor="y2"),
+            "yaxis": panel(0.42, 1.0, zeroline=True, title=small("Sharpe ratio")),
+            "yaxis2": panel(0.0, 0.32, tickformat=".0%", rangemode="tozero", title=small("volatility")),
         },
         wide=True,
     )
@@ -50,8 +50,7 @@ def section(subject: Subject) -> Section:
 
 
 def rolling(daily: Array, window: int) -> tuple[Array, Array]:
-    """Sharpe ratio and volatility a year of the last `window` days; NaN before there are as many, or where none "
-    "moved."""
+    """Sharpe ratio and volatility a year of the last `window` days; NaN before that, or where none moved."""
     views = np.lib.stride_tricks.sliding_window_view(daily, window)
     mean, deviation = views.mean(axis=1), views.std(axis=1, ddof=1)
     blank = np.full(window - 1, np.nan)

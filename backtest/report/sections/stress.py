@@ -19,6 +19,9 @@ NAMES = {
     "one bar later": "Every order a bar later",
 }
 
+SHORT_NAMES = {"fees x2": "Fees \u00d72", "slippage x2": "Slippage \u00d72", "slippage x4": "Slippage \u00d74",
+               "one bar later": "A bar later", "as it was": "As it was"}  # fmt: skip
+
 
 def section(subject: Subject) -> Section:
     if not subject.traded:
@@ -59,7 +62,7 @@ def _chart(subject: Subject) -> Chart:
     trace = {
         "type": "bar",
         "orientation": "h",
-        "y": [NAMES.get(one.name, one.name) for one in runs][::-1],
+        "y": [SHORT_NAMES.get(one.name, one.name) for one in runs][::-1],
         "x": [float(f"{v:.6g}") for v in values][::-1],
         "marker": {"color": color[::-1], "line": {"width": 0}},
         "text": text[::-1],
@@ -69,7 +72,7 @@ def _chart(subject: Subject) -> Chart:
         "hovertemplate": "%{y}: %{text}<extra></extra>",
     }
     low, high = min(0.0, *values), max(0.0, *values)
-    room = (high - low or 0.01) * 0.16
+    room = (high - low or 0.01) * 0.24  # for the numbers beside the bars
     return Chart(
         "stress-terms",
         "Under worse terms",
@@ -102,13 +105,12 @@ def _table(subject: Subject) -> Table:
                 words.plain(m["sharpe"]),
                 words.percent(m["max_drawdown"], 1, sign=False),
                 f"{m['trades']:,.0f}",
-                words.amount(-m["fees"], sign=True),
-                words.amount(-m["slippage"], sign=True),
+                subject.amount(-(m["fees"] + m["slippage"]), sign=True),
                 f"{m['liquidations']:,.0f}",
             )
         )
         tones.append(words.tone(m["total_return"]))
-    heads = ("", "Return", "Sharpe", "Drawdown", "Trades", "Fees", "Slippage", "Liquidations")
+    heads = ("", "Return", "Sharpe", "Drawdown", "Trades", "Fees, slippage", "Liquidated")
     return Table("In numbers", heads, rows, tones=tones, half=True)
 
 
@@ -127,7 +129,7 @@ def _ruin(subject: Subject) -> Table:
     heads = (
         "Size of its positions",
         "Half of the account lost",
-        "Error of drawing",
+        "95% range of that",
         "Median after a year",
         "Median drawdown",
     )

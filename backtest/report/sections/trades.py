@@ -9,15 +9,16 @@ import numpy as np
 from backtest.report import words
 from backtest.report.parts import Chart, Explorer, Key, Section, Table, absent
 from backtest.report.subject import Array, Subject
-from backtest.report.traces import counts, panel, short, spots
+from backtest.report.traces import counts, ms, panel, short, spots
 from data import clock
 
 ANCHOR, TITLE, SHORT = "trades", "Trades", "Trades"
 MOST = 2000  # rows of the explorer
 DOTS = 1500
+EXACT = 12  # digits of prices and money
 COLUMNS = (
     ("#", "count"), ("Opened", "time"), ("Closed", "time"), ("Symbol", "word"), ("Side", "word"), ("Entry", "price"),
-    ("Exit", "price"), ("Hours", "number"), ("Profit", "money"), ("Fees", "money"), ("Funding", "money"),
+    ("Exit", "price"), ("Hours", "number"), ("Price", "money"), ("Fees", "money"), ("Funding", "money"),
     ("Net", "money"), ("Against", "percent"), ("For", "percent"), ("Ended by", "word"),
 )  # fmt: skip
 
@@ -42,10 +43,14 @@ def _sentence(subject: Subject) -> str:
     top = float(best[: max(1, len(best) // 20)].sum())
     said = f"{words.times(len(net), 'trade')}, {won.mean():.0%} with a profit after all costs"
     if won.any() and (~won).any():
-        said += f": {words.amount(float(net[won].mean()), sign=True)} {subject.money} on average, against "
-        said += f"{words.amount(float(net[~won].mean()), sign=True)} for the others"
+        said += f": {subject.amount(float(net[won].mean()), sign=True)} {subject.money} on average, against "
+        said += f"{subject.amount(float(net[~won].mean()), sign=True)} for the others"
     if total > 0.0 and len(net) >= 20:
-        said += f". The best twentieth of them made {top / total:.0%} of the whole"
+        said += (
+            f". The best twentieth of them made {top / total:.0%} of the whole"
+            if top < total
+            else ". Without the best twentieth of them nothing would be left"
+        )
     return said + "."
 
 
@@ -76,8 +81,7 @@ def excursions(subject: Subject) -> tuple[Array, Array]:
 
 
 def _within(values: Array, first: np.ndarray, last: np.ndarray, extreme: np.ufunc) -> Array:
-    """The extreme of values[first : last + 1] for each pair. Trades of a symbol follow each other, sharing a bar "
-    "at most."""
+    """The extreme of values[first : last + 1] for each pair. Trades of a symbol share a bar at most."""
     ends = np.append(values, values[-1])
     pairs = np.column_stack([first, last + 1]).ravel()
     return np.asarray(extreme.reduceat(ends, pairs)[::2], dtype=np.float64)
@@ -86,7 +90,7 @@ def _within(values: Array, first: np.ndarray, last: np.ndarray, extreme: np.ufun
 def _spread(subject: Subject) -> Chart:
     net = subject.net
     reach = float(np.quantile(np.abs(net), 0.99)) or float(np.abs(net).max()) or 1.0
-    edges = np.linspace(-reach, reach, 42)
+    edges = np.linspace(-reach, reach, 41)  # zero is an edge: no bar holds both
     count, _ = np.histogram(np.clip(net, -reach, reach), edges)
     middle = (edges[1:] + edges[:-1]) / 2.0
     return Chart(
@@ -125,7 +129,7 @@ def _excursion_chart(subject: Subject, against: Array, for_: Array) -> Chart:
     ):
         if not len(chosen):
             continue
-        text = [f"trade {i + 1}: {words.amount(float(net[i]), sign=True)}" for i in chosen]
+        text = [f"trade {i + 1}: {subject.amount(float(net[i]), sign=True)}" for i in chosen]
         data.append(spots(short(-against[chosen]), for_[chosen], name, color, shape=shape, size=6, text=text))
         keys.append(Key(name, color, "spot" if shape == "circle" else "cross"))
     return Chart(
@@ -165,13 +169,13 @@ def _reasons(subject: Subject) -> Table:
                 name,
                 f"{int(mine.sum()):,}",
                 f"{(net[mine] > 0).mean():.0%}",
-                words.amount(total, sign=True),
-                words.amount(float(net[mine].mean()), sign=True),
-                words.amount(float(net[mine].min()), sign=True),
-                words.amount(float(net[mine].max()), sign=True),
+                subject.amount(total, sign=True),
+                subject.amount(float(net[mine].mean()), sign=True),
+                subject.amount(float(net[mine].min()), sign=True),
+                subject.amount(float(net[mine].max()), sign=True),
                 words.plain(float(hours[mine].mean()), 1),
-                words.amount(float(subject.trades["funding"][mine].sum()), sign=True),
-                words.amount(-float(subject.trades["fees"][mine].sum()), sign=True),
+                subject.amount(float(subject.trades["funding"][mine].sum()), sign=True),
+                subject.amount(-float(subject.trades["fees"][mine].sum()), sign=True),
             )
         )
         tones.append(words.tone(total))
@@ -193,7 +197,7 @@ def _reasons(subject: Subject) -> Table:
 def _explorer(subject: Subject, against: Array, for_: Array) -> Explorer:
     trades, net = subject.trades, subject.net
     chosen = np.arange(len(trades))
-    note = "Sort by any column; filter by words. Profit is the move of the price alone; net is after all costs."
+    note = "Sort by any column; filter by words. Price is what its move alone made; net is after all costs."
     if len(trades) > MOST:
         chosen = np.sort(np.argsort(-np.abs(net), kind="stable")[:MOST])
         note += (
@@ -207,20 +211,35 @@ def _explorer(subject: Subject, against: Array, for_: Array) -> Explorer:
     names = np.array(subject.result.symbols)
     columns: list[list[Any]] = [
         [int(i) + 1 for i in chosen],
-        [int(v // clock.MS) for v in start[t["opened"].astype(np.int64)]],
-        [int(v // clock.MS) for v in start[t["closed"].astype(np.int64)]],
+        ms(start[t["opened"].astype(np.int64)]),
+        ms(start[t["closed"].astype(np.int64)]),
         [str(s) for s in names[t["symbol"]]],
         ["long" if s > 0 else "short" for s in t["side"]],
-        short(t["entry_price"]),
-        short(t["exit_price"]),
+        short(t["entry_price"], EXACT),
+        short(t["exit_price"], EXACT),
         short((t["closed"] - t["opened"]) * (subject.result.interval / clock.HOUR)),
-        short(t["profit"]),
-        short(0.0 - t["fees"]),
-        short(t["funding"]),
-        short(net[chosen]),
+        short(subject.moved[chosen], EXACT),
+        short(0.0 - t["fees"], EXACT),
+        short(t["funding"], EXACT),
+        short(net[chosen], EXACT),
         short(against[chosen]),
         short(for_[chosen]),
         [subject.reasons[i] for i in chosen],
     ]
-    heads, kinds = zip(*COLUMNS, strict=True)
-    return Explorer("trade-rows", "Every trade", note, heads, kinds, columns, filters=(3, 4, 14), outcome=11)
+    shown = [
+        (head, kind, column)
+        for (head, kind), column in zip(COLUMNS, columns, strict=True)
+        if head != "Symbol" or len(names) > 1
+    ]
+    heads = [head for head, _, _ in shown]
+    return Explorer(
+        "trade-rows",
+        "Every trade",
+        note,
+        heads,
+        [kind for _, kind, _ in shown],
+        [column for _, _, column in shown],
+        filters=[heads.index(name) for name in ("Symbol", "Side", "Ended by") if name in heads],
+        outcome=heads.index("Net"),
+        cents=words.cents(subject.start),
+    )

@@ -113,21 +113,26 @@ def _dsr(line: Line, subject: Subject) -> str:
 def _length(line: Line, _: Subject) -> str:
     if math.isinf(line.bar):
         return f"{line.value:,.1f} years; luck alone would show as much in any."
-    return f"{line.value:,.1f} years; the luck of so many trials shows such a ratio within {line.bar:,.1f}."
+    return f"{line.value:,.1f} years; by luck alone so many trials show such a ratio in up to {line.bar:,.1f} years."
 
 
 def _pbo(line: Line, _: Subject) -> str:
-    return f"The best of one half of the days was below the middle of the other in {line.value:.0%} of splits."
+    return (
+        f"The best of one half of the days was below the middle of the other in {line.value:.0%} of splits; at most "
+        f"{line.bar:.0%} convinces."
+    )
 
 
 def _spa(line: Line, _: Subject) -> str:
-    return f"If no set had an edge, a best one like this would come up with a chance of {_chance(line.value)}."
+    return f"If no set had an edge, a best one like this would come up with a chance of {_convinces(line)}."
 
 
 def _random(line: Line, _: Subject) -> str:
-    return (
-        f"As many positions, held as long, entered at random moments do as well with a chance of {_chance(line.value)}."
-    )
+    return f"As many positions, held as long, entered at random moments do as well with a chance of {_convinces(line)}."
+
+
+def _convinces(line: Line) -> str:
+    return f"{_chance(line.value)}; at most {line.bar:.0%} convinces"
 
 
 def _left(line: Line, _: Subject) -> str:
@@ -165,7 +170,7 @@ def _liquidations(subject: Subject) -> Answer:
         near = m["min_margin_distance"]
         said = "" if math.isnan(near) else f"; at the nearest the mark was {near:.1%} away"
         return Answer("pass", question, f"Nothing was{said}.", test)
-    lost = f"{words.amount(m['liquidation_loss'])} {subject.money}"
+    lost = f"{subject.amount(m['liquidation_loss'])} {subject.money}"
     return Answer("fail", question, f"Liquidated {words.often(hits)}, which took {lost}.", test)
 
 
@@ -185,11 +190,27 @@ def _coverage(subject: Subject) -> Answer:
 
 QUESTIONS: dict[str, tuple[str, Said, str]] = {
     "psr": ("Is it more than luck of few days?", _psr, "probabilistic Sharpe ratio, Bailey and López de Prado 2012"),
-    "track record": ("Is the record long enough?", _track, "minimum track record length, 2012"),
+    "track record": (
+        "Is the record long enough?",
+        _track,
+        "minimum track record length, Bailey and López de Prado 2012",
+    ),
     "sharpe interval": ("Does its range stay above zero?", _interval, "stationary bootstrap, Politis and Romano 1994"),
-    "dsr": ("Does it beat the luck of all that was tried?", _dsr, "deflated Sharpe ratio, 2014"),
-    "backtest length": ("Is the history long enough for so many trials?", _length, "minimum backtest length, 2014"),
-    "pbo": ("Do the best sets stay good?", _pbo, "probability of backtest overfitting, CSCV, 2017"),
+    "dsr": (
+        "Does it beat the luck of all that was tried?",
+        _dsr,
+        "deflated Sharpe ratio, Bailey and López de Prado 2014",
+    ),
+    "backtest length": (
+        "Is the history long enough for so many trials?",
+        _length,
+        "minimum backtest length, Bailey, Borwein, López de Prado and Zhu 2014",
+    ),
+    "pbo": (
+        "Do the best sets stay good?",
+        _pbo,
+        "probability of backtest overfitting, Bailey, Borwein, López de Prado and Zhu 2017",
+    ),
     "spa": ("Does the grid have an edge at all?", _spa, "superior predictive ability, Hansen 2005"),
     "random entry": ("Does the timing matter?", _random, "random entries with the same holding times"),
     "fees x2": ("Does it survive twice the fees?", _left, "simulated again"),

@@ -16,13 +16,15 @@
   const tinted = (value) => {
     const style = getComputedStyle(root);
     const walk = (v) => typeof v === "string" ? (v.startsWith("--") ? style.getPropertyValue(v).trim() : v)
-      : Array.isArray(v) ? (typeof v[0] === "number" || v[0] === null ? v : v.map(walk))
+      : Array.isArray(v) ? ((typeof v[0] === "number" && typeof v[1] !== "string") || v[0] === null ? v : v.map(walk))
       : v && typeof v === "object" ? Object.fromEntries(Object.entries(v).map(([k, x]) => [k, walk(x)])) : v;
     return walk(value);
   };
   const axis = { gridcolor: "--grid", zerolinecolor: "--zero", linecolor: "--line", tickcolor: "--line", automargin: true, zeroline: false };
   const dress = (chart) => {
+    const { clientWidth: width, clientHeight: height } = document.getElementById(chart.id);
     const dressed = {
+      width, height,
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", font: { color: "--soft", family: "inherit", size: 12 },
       margin: { l: 8, r: 12, t: 12, b: 8 }, showlegend: false, hovermode: "x unified", dragmode: "zoom", bargap: 0.12,
       hoverlabel: { bgcolor: "--card", bordercolor: "--line", font: { color: "--ink" } }, ...chart.layout,
@@ -32,7 +34,7 @@
       const [name, key] = path.split(".");
       dressed[name] = { ...dressed[name], [key]: v };
     }
-    if (innerWidth < 560) for (const name of Object.keys(dressed)) if (/^xaxis/.test(name)) dressed[name] = { ...dressed[name], nticks: 4, tickangle: 0 };
+    if (width < 480) for (const name of Object.keys(dressed)) if (/^xaxis/.test(name) && dressed[name].type !== "category") dressed[name] = { ...dressed[name], nticks: 4, tickangle: 0 };
     return tinted(dressed);
   };
   const draw = (chart) => Plotly.react(chart.id, tinted(chart.data), dress(chart), { displaylogo: false, responsive: true, displayModeBar: false });
@@ -42,19 +44,23 @@
 
   const two = (n) => String(n).padStart(2, "0");
   const minus = (text) => text.replace("-", "\u2212");
+  const fixed = (v, digits) => v.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const decimals = (values) => Math.min(8, Math.max(0, ...values.filter((v) => v !== null).map((v) => (String(Number(v.toPrecision(7))).split(".")[1] || "").length)));
   const say = {
     time: (v) => { const d = new Date(v); return `${d.getUTCFullYear()}-${two(d.getUTCMonth() + 1)}-${two(d.getUTCDate())} ${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`; },
     word: (v) => v,
     count: (v) => String(v),
-    number: (v) => v.toLocaleString("en-US", { maximumFractionDigits: 1 }),
-    price: (v) => v.toLocaleString("en-US", { maximumSignificantDigits: 7 }),
-    money: (v) => minus(v.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })),
+    number: (v) => fixed(v, 1),
+    price: (v, digits) => fixed(v, digits),
+    money: (v, digits) => (Number(v.toFixed(digits)) > 0 ? "+" : "") + minus(fixed(Number(v.toFixed(digits)) || 0, digits)),
     percent: (v) => minus((100 * v).toFixed(2) + "%"),
   };
   const explore = (given) => {
     const place = document.getElementById(given.id), PAGE = 25;
     const { heads, kinds, columns, filters, outcome } = given;
-    const many = columns[0].length, shown = (c, r) => columns[c][r] === null ? "\u2013" : say[kinds[c]](columns[c][r]);
+    const cents = given.cents;
+    const digits = kinds.map((kind, c) => kind === "price" ? decimals(columns[c]) : cents);
+    const many = columns[0].length, shown = (c, r) => columns[c][r] === null ? "\u2013" : say[kinds[c]](columns[c][r], digits[c]);
     const text = Array.from({ length: many }, (_, r) => columns.map((_, c) => shown(c, r)).join(" ").toLowerCase());
     let order = [...Array(many).keys()], sort = [0, 1], page = 0;
     const find = place.querySelector(".find"), won = place.querySelector(".won"), menus = place.querySelector(".menus");
@@ -95,7 +101,7 @@
         return cell;
       }))));
       [...head.children].forEach((cell, i) => cell.setAttribute("aria-sort", i === c ? (way > 0 ? "ascending" : "descending") : "none"));
-      const sum = outcome === null ? "" : `, ${say.money(order.reduce((s, r) => s + (columns[outcome][r] ?? 0), 0))} in all`;
+      const sum = outcome === null ? "" : `, ${say.money(order.reduce((s, r) => s + (columns[outcome][r] ?? 0), 0), cents)} in all`;
       place.querySelector(".count").textContent = `${order.length.toLocaleString("en-US")} of ${many.toLocaleString("en-US")}${sum}`;
       place.querySelector(".page").textContent = `page ${page + 1} of ${pages}`;
       place.querySelector(".back").disabled = page === 0;
@@ -137,8 +143,21 @@
       });
       const all = async () => { for (const chart of charts) await draw(chart); };
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
-      addEventListener("beforeprint", () => { for (const chart of charts) Plotly.Plots.resize(chart.id); });
     }
+    // Paper is light, as wide as a sheet and shows what is folded, whatever the screen does. `draw` has drawn when it returns.
+    const folded = [...document.querySelectorAll("details")];
+    let opened = [];
+    addEventListener("beforeprint", () => {
+      root.dataset.paper = "";
+      opened = folded.filter((one) => !one.open);
+      for (const one of opened) one.open = true;
+      for (const chart of charts) draw(chart);
+    });
+    addEventListener("afterprint", () => {
+      delete root.dataset.paper;
+      for (const one of opened) one.open = false;
+      for (const chart of charts) draw(chart);
+    });
     root.dataset.drawn = String(charts.length);
   } catch (problem) {
     console.error(problem);
