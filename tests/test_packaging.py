@@ -13,6 +13,7 @@ import sys
 import sysconfig
 import tarfile
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -215,6 +216,18 @@ def test_source_archive(built):
         names = {name.partition("/")[2] for name in tar.getnames()}
     assert {"README.md", "LICENSE", "pyproject.toml", "data/schema.py", "data/py.typed"} <= names
     assert {name.split("/")[0] for name in names if name.endswith(".py")} == {*OURS, "notebooks"}
+
+
+@pytest.mark.wheel
+@pytest.mark.slow
+def test_pages_are_in_the_wheel(built):
+    (wheel,) = built.glob("*.whl")
+    here = {
+        p.relative_to(ROOT).as_posix() for kind in ("js", "css", "html") for p in ROOT.glob(f"backtest/**/*.{kind}")
+    }
+    assert {"backtest/explorer/explorer.js", "backtest/explorer/explorer.css"} <= here
+    with zipfile.ZipFile(wheel) as packed:
+        assert here <= set(packed.namelist())
 
 
 @pytest.mark.wheel

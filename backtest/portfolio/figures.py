@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 import vectorbt as vbt
 
+from backtest.report.look import CLEAR, GRID, INK
 from backtest.report.thin import keep
 
 vbt.settings.plotting["use_widgets"] = False
 
 POINTS = 2400  # of a line
-INK, GRID = "#7d8590", "rgba(125,133,144,0.22)"
 OF_LEG = ("orders", "trade_pnl", "cum_returns", "underwater", "gross_exposure", "funding", "margin", "liquidations")
 OF_ACCOUNT = ("cum_returns", "underwater", "cash", "gross_exposure", "funding", "margin", "liquidations")
 
@@ -110,8 +110,8 @@ def plain(figure: Any, width: int | None = None) -> Any:
     """No background of its own, as wide as the page unless told."""
     figure.update_layout(
         template="none",
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
+        paper_bgcolor=CLEAR,
+        plot_bgcolor=CLEAR,
         font={"color": INK},
         width=width,
         autosize=width is None,
