@@ -133,7 +133,7 @@ def test_everything_in_the_readme_runs(archive: str, tmp_path: Path) -> None:
                 ran += 1
     _run_python(python, folder, environment)
     assert ran >= 10
-    assert (folder / "unwind-demo/index.html").stat().st_size > 1_000_000
+    assert (folder / "unwind-demo/crowd-fade.html").stat().st_size > 1_000_000
     assert (folder / "btc.html").stat().st_size > 1_000_000
     assert any((folder / "parquet").rglob("*.parquet"))
 
