@@ -129,6 +129,16 @@ def test_several_symbols(found: Sweep) -> None:
     check(explorer, Both(every=25, size=0.75))
 
 
+def test_bars_from_before_warm_features_up_here_too() -> None:
+    whole = rm.market(100)
+    found = sweep(rm.Follow, whole[300:], length=[24, 48], history=whole, progress=False, **TERMS)
+    explorer = found.explore()
+    explorer.set(length=100)
+    check(explorer, rm.Follow(length=100))
+    cold = simulate(whole[300:], rm.Follow(length=100), **TERMS)
+    assert explorer.measures["total_return"] != cold.measures["total_return"]
+
+
 # ---- trials ----------------------------------------------------------------------------------------
 
 
