@@ -50,7 +50,7 @@ check: setup ## the gate: lint, format, types, import directions, spelling
 	$(BIN)/lint-imports
 	$(BIN)/codespell
 
-lab: setup ## JupyterLab on notebooks/
+lab: setup ## JupyterLab on the notebooks, made in unwind-notebooks/
 	$(BIN)/unwind lab
 
 bench-data: setup ## measure the store (minutes)

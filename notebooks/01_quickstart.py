@@ -170,13 +170,15 @@ for text in (*result.warnings, *result.assumptions):
 result.portfolio.stats()
 
 # %% [markdown]
-# ## Keep it
+# ## Keep it, and show it
 #
-# A saved result is a folder: `Result.load` gives the same bits back.
+# A saved result is a folder, and `Result.load` gives the same bits back. A report is one file that needs no network:
+# with the market and the strategy it also says how far to believe the run.
 
 # %%
 saved = result.save(Path(folder.name) / "fade")
-sorted(p.name for p in saved.iterdir())
+page = result.report("quickstart.html", market=market, strategy=FundingFade(), venue="binance", made_up=True)
+print(f"{page}: {page.stat().st_size / 1e6:.1f} MB, open it in a browser")
 
 # %%
 folder.cleanup()

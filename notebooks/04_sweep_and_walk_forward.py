@@ -208,6 +208,8 @@ forward.folds[["test_from", "fast", "slow", "sharpe_in", "sharpe_out", "rank", "
 pd.DataFrame(forward.verdict().rows())[["name", "value", "rule", "bar", "outcome", "meaning"]]
 
 # %% [markdown]
+# (`forward.report("forward.html")` asks all of it, and makes a page of the walk-forward.)
+#
 # "Unknown" is no pass: it says that nobody asked, or that there is too little to tell. Five months are too little to
 # tell almost anything: with a true Sharpe ratio of 1 it takes years.
 

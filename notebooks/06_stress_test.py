@@ -183,8 +183,8 @@ figure.update_layout(height=380, legend={"y": -0.2, "yanchor": "top"})
 figure
 
 # %% [markdown]
-# With two tenths of a percent of what is open, the two lie nearly on each other. With half of it they part: the backtest
-# charges impact for each order, but the path that it trades does not know that anybody was there.
+# With two tenths of a percent of what is open, the two lie nearly on each other. With half of it they part: the
+# backtest charges impact for each order, but the path that it trades does not know that anybody was there.
 #
 # On the command line: `unwind stress --shock -12 --fund 0.2 --html stress.html`. From real data, `unwind stress
 # --symbol ...` estimates a crowd first, from open interest and prices; how rough that is, says

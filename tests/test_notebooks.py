@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
 STEMS = [path.stem for path in NOTEBOOKS]
 TELLING = {  # of each, words that only a run that found what it is about can have put out
-    "01_quickstart": "Sharpe Ratio (UTC days)",
+    "01_quickstart": "MB, open it in a browser",
     "02_anatomy_of_a_leverage_cycle": "of the open interest liquidated",
     "03_your_own_strategy": "FlushFade: nothing that looks ahead\nPeeking:   [Leak(",
     "04_sweep_and_walk_forward": "81 trials on this market",
