@@ -93,7 +93,7 @@ class Attribution:
 def arrays_of(found: Attribution) -> dict[str, npt.NDArray[Any]]:
     """What is written of it into the file of a result."""
     arrays = {f"{KEPT}{name}": getattr(found, name) for name in ARRAYS}
-    return {f"{KEPT}names": np.array(found.names), f"{KEPT}interest": np.array(found.interest), **arrays}
+    return {f"{KEPT}names": np.array(found.names), f"{KEPT}interest": np.array([found.interest]), **arrays}
 
 
 def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], symbols: tuple[str, ...], ts: Ints) -> Attribution | None:
@@ -102,4 +102,4 @@ def from_arrays(arrays: Mapping[str, npt.NDArray[Any]], symbols: tuple[str, ...]
         return None
     names = tuple(str(name) for name in arrays[f"{KEPT}names"])
     rest: dict[str, Any] = {name: arrays[f"{KEPT}{name}"] for name in ARRAYS}
-    return Attribution(names=names, symbols=symbols, ts=ts, interest=float(arrays[f"{KEPT}interest"]), **rest)
+    return Attribution(names=names, symbols=symbols, ts=ts, interest=float(arrays[f"{KEPT}interest"][0]), **rest)

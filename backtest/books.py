@@ -49,11 +49,13 @@ def trade(book: Any, at: int, step: int, count: int, filled: float, value: float
     up, down = 0.0, 0.0
     for i in range(count):
         place = at + (HEAD + i * FIELDS) * step
-        need = book[place + WANT * step] - book[place + HELD * step]
-        if need > 0.0:
-            up += need
+        held, want = book[place + HELD * step], book[place + WANT * step]
+        if abs(want - held) <= 1e-12 * abs(held):  # the last digits are no need
+            continue
+        if want > held:
+            up += want - held
         else:
-            down -= need
+            down += held - want
     both = min(up, down)
     up_part, down_part = 0.0, 0.0
     if filled == 0.0 and both > 0.0:
@@ -66,9 +68,11 @@ def trade(book: Any, at: int, step: int, count: int, filled: float, value: float
         place = at + (HEAD + i * FIELDS) * step
         held, want = book[place + HELD * step], book[place + WANT * step]
         part = up_part if want > held else down_part
-        if want == held or part == 0.0:
+        if abs(want - held) <= 1e-12 * abs(held) or part == 0.0:
             continue
         after = want if part > 0.999999999999 else held + (want - held) * part
+        if abs(after) <= 1e-12 * abs(held):
+            after = 0.0
         if held == 0.0 or held * after < 0.0:
             book[place + BASIS * step] = value
             book[place + SINCE * step] = bar
@@ -125,7 +129,8 @@ def balance(book: Any, at: int, step: int, count: int, net: float) -> None:
             largest, most = i, abs(held)
     if most > 0.0 and total != net:
         place = at + (HEAD + largest * FIELDS + HELD) * step
-        book[place] = net - (total - book[place])
+        left = net - (total - book[place])
+        book[place] = left if abs(left) > 1e-12 * most else 0.0
     book[at + NET * step] = net
 
 
@@ -148,12 +153,23 @@ def bring_up(
             if due > newest:
                 newest, found = due, d
     inverse, lot = mark < 0.0, leg[LOT * step + symbol]
+    net, now = leg[at + NET * step], leg[Q * step + symbol]
     if newest > 0.0:
         for i in range(count):
             leg[at + (HEAD + i * FIELDS + WANT) * step] = leg[at + (ring + found * width + 1 + i) * step]
         leg[at + WORKING * step] = 1.0
+    if 0.0 <= last < bar - 1.0 and leg[LIQ_BAR * step + symbol] < bar and net != 0.0:
+        wanted = 0.0  # in bars without decisions something may have been forced, before this bar's orders
+        for i in range(count):
+            wanted += leg[at + (HEAD + i * FIELDS + WANT) * step]
+        filled = leg[FILLED * step + symbol] if leg[at + WORKING * step] != 0.0 else 0.0
+        left = now - filled if wanted > now - filled and (now - filled) * net >= 0.0 else now + filled
+        if abs(abs(now - net) - filled) > 1e-9 * (abs(net) + filled):
+            shrink(leg, at, step, count, left / net)
+            balance(leg, at, step, count, left)
+            net = left
+    if newest > 0.0:
         trade(leg, at, step, count, 0.0, -1.0 / opened if inverse else opened, bar)
-    net, now = leg[at + NET * step], leg[Q * step + symbol]
     if leg[at + WORKING * step] != 0.0:
         wanted = 0.0
         for i in range(count):
