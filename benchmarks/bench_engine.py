@@ -131,13 +131,13 @@ def describe(run: dict[str, Any]) -> str:
     return f"vectorbt 1.2, {run['engine']}, {run['columns']} sets at a time, peak {run['peak_mib'] / 1024:.1f} GiB"
 
 
-def peer_python(folder: Path) -> str:
-    """An environment with vectorbt and its Rust engine; this one if there is no network."""
+def peer_python(folder: Path, *needs: str) -> str:
+    """An environment with what is needed: vectorbt and its Rust engine; this one if there is no network."""
     here = folder / "peer"
     python = here / "bin" / "python"
     steps = (
         [sys.executable, "-m", "venv", str(here)],
-        [str(python), "-m", "pip", "install", "-q", "vectorbt[rust]==1.2.*"],
+        [str(python), "-m", "pip", "install", "-q", *(needs or ("vectorbt[rust]==1.2.*",))],
     )
     done = all(subprocess.run(step, capture_output=True, check=False).returncode == 0 for step in steps)
     return str(python) if done else sys.executable

@@ -168,4 +168,6 @@ class Page:
     verdict: str = ""
     tone: str = ""
     made_up: bool = False
+    figures: Sequence[Tile] = ()  # the first numbers, in the head of the page
+    curve: str = ""  # points of a line in a box of 100 x 100, beside them
     notices: Sequence[str] = field(default_factory=tuple)

@@ -11,6 +11,7 @@ section says in one line what to give.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from functools import cached_property
@@ -18,12 +19,16 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from backtest.report import render, words
 from backtest.report.evidence import Evidence, gather, gather_forward
-from backtest.report.parts import Page
+from backtest.report.parts import Page, Tile
 from backtest.report.sections import sections_of
+from backtest.report.sections.headline import said
 from backtest.report.sections.verdicts import answers_of, sentence
 from backtest.report.subject import Subject
+from backtest.report.thin import keep
 from data import clock
 
 if TYPE_CHECKING:
@@ -36,6 +41,14 @@ if TYPE_CHECKING:
     from data.market import Market
 
 NAMED = 4  # symbols in a title
+FIGURES = {
+    "total_return": "Return",
+    "sharpe": "Sharpe ratio",
+    "max_drawdown": "Drawdown",
+    "trades": "Trades",
+    "funding": "Funding",
+    "liquidations": "Liquidations",
+}
 
 
 class Report:
@@ -143,6 +156,8 @@ class Report:
             identity=identity(subject),
             sections=sections_of(subject),
             made_up=subject.made_up,
+            figures=figures(subject),
+            curve=curve(subject),
             notices=subject.notices,
         )
 
@@ -192,6 +207,29 @@ def lead(subject: Subject) -> str:
         f"{did} {words.percent(abs(m['total_return']), sign=False)} in {subject.days_long():,.0f} days and "
         f"{words.times(int(m['trades']), 'trade')}{ended}, with a drawdown of {m['max_drawdown']:.1%}{forced}."
     )
+
+
+def figures(subject: Subject) -> list[Tile]:
+    m = subject.result.measures
+    shown = ("total_return", "sharpe", "max_drawdown", "trades", "funding", "liquidations")
+    ranges = subject.evidence.intervals if subject.evidence else {}
+    tiles = []
+    for name in shown:
+        one = ranges.get(name) if name in ("total_return", "sharpe") else None
+        known = one is not None and math.isfinite(one.low) and math.isfinite(one.high)
+        note = f"{said(name, one.low)} to {said(name, one.high)}" if known and one is not None else ""
+        tiles.append(Tile(FIGURES[name], said(name, m[name]), note))
+    return tiles
+
+
+def curve(subject: Subject) -> str:
+    """Equity from the start to the end, as the points of a line: what the eye needs on the first screen."""
+    values = np.concatenate([[subject.start], subject.equity])
+    rows = keep(values, most=400)
+    low, high = float(values.min()), float(values.max())
+    reach = high - low if high > low else 1.0
+    across, down = 100.0 * rows / (len(values) - 1), 97.0 - 94.0 * (values[rows] - low) / reach
+    return " ".join(f"{x:.2f},{y:.2f}" for x, y in zip(across, down, strict=True))
 
 
 def identity(subject: Subject) -> list[tuple[str, str]]:

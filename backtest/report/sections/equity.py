@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from backtest.report import words
-from backtest.report.parts import Chart, Key, Section, Switch
-from backtest.report.subject import Subject
+from backtest.report.parts import Chart, Key, Section, Switch, Table
+from backtest.report.subject import Array, Subject
 from backtest.report.traces import marks, panel, thinned, time_axis
+from data import clock
 
 MARKS = 40
+WORST = 5  # drawdowns in the table
 ANCHOR = "equity"
 
 
@@ -18,7 +20,7 @@ def section(subject: Subject) -> Section:
         ANCHOR,
         "Equity",
         lead=_sentence(subject),
-        blocks=(_curve(subject), _underwater(subject)),
+        blocks=(_curve(subject), _underwater(subject), *_worst(subject)),
     )
 
 
@@ -87,3 +89,33 @@ def _underwater(subject: Subject) -> Chart:
         wide=True,
         said=said,
     )
+
+
+def drawdowns(equity: Array, start: float) -> list[tuple[int, int, int | None]]:
+    """Of each: the bar of its peak (-1: the start), of its lowest point, and where the peak was reached again."""
+    whole = np.concatenate([[start], equity])
+    below = whole < np.maximum.accumulate(whole)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], below, [False]]).astype(np.int8)))
+    out: list[tuple[int, int, int | None]] = []
+    for first, beyond in zip(edges[::2], edges[1::2], strict=True):
+        lowest = int(first + np.argmin(whole[first:beyond]))
+        out.append((int(first) - 2, lowest - 1, int(beyond) - 1 if beyond < len(whole) else None))
+    return out
+
+
+def _worst(subject: Subject) -> list[Table]:
+    found = drawdowns(subject.equity, subject.start)
+    if not found:
+        return []
+    depth = subject.underwater
+    deepest = sorted(found, key=lambda one: depth[one[1]])[:WORST]
+    rows = []
+    for peak, lowest, back in deepest:
+        began = subject.when(peak, close=True) if peak >= 0 else subject.when(0)
+        until = back if back is not None else len(depth) - 1
+        days = (until - peak) * subject.result.interval / clock.DAY
+        ended = subject.when(back, close=True) if back is not None else "not yet"
+        lost = words.percent(float(depth[lowest]), 1)
+        rows.append((began, subject.when(lowest, close=True), ended, lost, words.plain(days, 1)))
+    heads = ("Peak", "Lowest", "Reached again", "Loss", "Days")
+    return [Table("The deepest drawdowns", heads, rows, words=3)]

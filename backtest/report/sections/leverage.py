@@ -82,6 +82,8 @@ def highest_of_last(values: Array, n: int) -> Array:
 def _timeline(subject: Subject, place: int) -> Chart:
     close = _of(subject, "close", place)
     fills, drawn = _fills(subject, place)
+    held, shown = _held(subject, place)
+    fills, drawn = [*held, *fills], [*shown, *drawn]
     panels: list[Panel] = [("price", [thinned(subject.closes, close, "price", "--ink", width=WIDTH), *fills], {})]
     keys, missing = [Key("price", "--ink"), *drawn], []
     for title, make in PANELS.items():
@@ -108,7 +110,7 @@ def _timeline(subject: Subject, place: int) -> Chart:
 
 
 def _caption(subject: Subject, place: int, missing: list[str], phases: bool) -> str:
-    said = "Triangles are fills: up bought, down sold."
+    said = "Triangles are fills: up bought, down sold; lines join the entry of a trade with its exit."
     if missing:
         said += f" Not stored for this span: {', '.join(missing)}."
     cover = subject.market.coverage.symbols if subject.market is not None else ()
@@ -207,6 +209,33 @@ def _fills(subject: Subject, place: int) -> tuple[list[dict[str, Any]], list[Key
         text = [f"{name} {abs(q):,.6g} at {p:,.8g}" for q, p in zip(chosen["quantity"], chosen["price"], strict=True)]
         traces.append(spots(ms(at), chosen["price"], name, color, shape=shape, size=7, text=text))
         keys.append(Key(name, color, "up" if shape.endswith("up") else "down"))
+    return traces, keys
+
+
+def _held(subject: Subject, place: int) -> tuple[list[dict[str, Any]], list[Key]]:
+    """Each trade as a line from its entry to its exit: those that won, and those that lost."""
+    mine = np.flatnonzero(subject.trades["symbol"] == place)
+    if len(mine) > MARKS:
+        mine = mine[np.sort(np.argsort(-np.abs(subject.net[mine]), kind="stable")[:MARKS])]
+    traces, keys = [], []
+    for name, chosen, color in (
+        ("trade that won", mine[subject.net[mine] > 0.0], "--up"),
+        ("trade that lost", mine[subject.net[mine] <= 0.0], "--down"),
+    ):
+        if not len(chosen):
+            continue
+        rows = subject.trades[chosen]
+        x: list[int | None] = []
+        y: list[float | None] = []
+        for row in rows:
+            ends = ms(subject.result.ts[[int(row["opened"]), int(row["closed"])]])
+            x += [*ends, None]
+            y += [*short([row["entry_price"], row["exit_price"]]), None]
+        line = {"color": color, "width": 2.4}
+        traces.append(
+            {"type": "scatter", "mode": "lines", "x": x, "y": y, "name": name, "line": line, "hoverinfo": "skip"}
+        )
+        keys.append(Key(name, color))
     return traces, keys
 
 

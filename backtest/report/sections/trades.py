@@ -9,7 +9,7 @@ import numpy as np
 from backtest.report import words
 from backtest.report.parts import Chart, Explorer, Key, Section, Table, absent
 from backtest.report.subject import Array, Subject
-from backtest.report.traces import counts, ms, panel, short, spots
+from backtest.report.traces import counts, ms, panel, short, spots, thinned, time_axis
 from data import clock
 
 ANCHOR, TITLE, SHORT = "trades", "Trades", "Trades"
@@ -32,7 +32,7 @@ def section(subject: Subject) -> Section:
     blocks: list[Chart | Table | Explorer] = [_spread(subject)]
     if np.isfinite(against).any():
         blocks.append(_excursion_chart(subject, against, for_))
-    blocks += [_reasons(subject), _explorer(subject, against, for_)]
+    blocks += [_one_by_one(subject), _reasons(subject), _explorer(subject, against, for_)]
     return Section(ANCHOR, TITLE, lead=_sentence(subject), blocks=blocks, short=SHORT)
 
 
@@ -74,9 +74,9 @@ def excursions(subject: Subject) -> tuple[Array, Array]:
         entry, side = trades["entry_price"][mine], np.sign(trades["side"][mine])
         with np.errstate(divide="ignore", invalid="ignore"):
             up, down = high / entry - 1.0, low / entry - 1.0
-        worst[mine] = np.minimum(np.where(side > 0, down, -up), 0.0)
-        best[mine] = np.maximum(np.where(side > 0, up, -down), 0.0)
-    worst[~np.isfinite(worst)], best[~np.isfinite(best)] = np.nan, np.nan
+        known = np.isfinite(up) & np.isfinite(down)
+        worst[mine] = np.where(known, np.minimum(np.where(side > 0, down, -up), 0.0), np.nan)
+        best[mine] = np.where(known, np.maximum(np.where(side > 0, up, -down), 0.0), np.nan)
     return worst, best
 
 
@@ -114,6 +114,39 @@ def _spread(subject: Subject) -> Chart:
             "hovermode": "closest",
             "bargap": 0.04,
         },
+    )
+
+
+def _one_by_one(subject: Subject) -> Chart:
+    """When each was closed, what it made, and their sum."""
+    at = subject.closes[subject.trades["closed"].astype(np.int64)]
+    order = np.argsort(at, kind="stable")
+    net, total = subject.net[order], np.cumsum(subject.net[order])
+    size = 5.0 + 9.0 * np.sqrt(np.abs(net) / max(float(np.abs(net).max()), 1e-12))
+    data = []
+    for name, won, color, shape in (("profit", True, "--up", "circle"), ("loss", False, "--down", "x")):
+        mine = np.flatnonzero((net > 0.0) == won)
+        if len(mine) > DOTS:
+            mine = mine[np.sort(np.argsort(-np.abs(net[mine]), kind="stable")[:DOTS])]
+        if len(mine):
+            text = [f"trade {order[i] + 1}: {words.amount(float(net[i]), sign=True)}" for i in mine]
+            data.append(
+                spots(ms(at[order][mine]), net[mine], name, color, shape=shape, size=short(size[mine]), text=text)
+            )
+    data.append(thinned(at[order], total, "sum", "--accent", axis="y2", shape="hv", width=1.6))
+    return Chart(
+        "trades-time",
+        "One by one",
+        f"Above: what each trade made, in {subject.money}, at its close. Below: their sum.",
+        (Key("profit", "--up", "spot"), Key("loss", "--down", "cross"), Key("sum", "--accent")),
+        data,
+        {
+            "xaxis": time_axis(anchor="y2"),
+            "yaxis": panel(0.4, 1.0, zeroline=True),
+            "yaxis2": panel(0.0, 0.32, zeroline=True),
+            "hovermode": "closest",
+        },
+        wide=True,
     )
 
 
