@@ -117,7 +117,7 @@ def _attribution(result: Result) -> list[dict[str, Any]]:
     """What each of several strategies made, and their sum."""
     assert result.attribution is not None
     table = result.attribution.table
-    return [{"strategy": name, **row} for name, row in zip(table.index, table.to_dict("records"), strict=True)]
+    return [{"strategy": str(name), **{str(n): float(x) for n, x in row.items()}} for name, row in table.iterrows()]
 
 
 def _figure(value: Any) -> str:
