@@ -17,7 +17,7 @@ from typing import Any
 import engine_markets as M
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from backtest import metrics, reference
@@ -428,6 +428,9 @@ def test_more_leverage_never_moves_the_liquidation_away(engine: Engine, recipe: 
 @both
 @M.some(60)
 @given(M.recipes_with(modes="isolated"))
+@example(
+    M.Recipe(seed=1, bars=46, symbols=3, leverage=25.0, delisted=True, funding=True, detail=3, equity=100.0)
+)  # a part closed far from the mark: the wallet is below zero for a bar, the account is not
 def test_an_isolated_leg_loses_its_margin_and_no_more(engine: Engine, recipe: Any) -> None:
     """From flat to flat: profit, settlements, liquidation fee and insurance against what was put in."""
     recipe = replace(
@@ -447,8 +450,11 @@ def test_an_isolated_leg_loses_its_margin_and_no_more(engine: Engine, recipe: An
             lost = -ledger["amount"][(ledger["bar"] > since) & (ledger["bar"] <= end)].sum()
             margin = put_in[(fills["bar"] > since) & (fills["bar"] <= end)].sum()
             assert lost <= margin + 1e-9 * (margin + prepared.equity)
-    # Each order may go a billionth beyond what is free, and a run has many.
-    assert (made.series["wallet"] >= -1e-7 * prepared.equity).all()
+    # Each order may go a billionth beyond what is free, and a run has many. A part that is closed at a price far from
+    # the mark may lose more than the wallet holds, as long as what the rest of the position has gained covers it.
+    wallet = made.series["wallet"]
+    gained = np.maximum(made.series["equity"] - wallet, 0.0)
+    assert (wallet + gained >= -1e-7 * prepared.equity).all()
 
 
 # ---- numbers that are none -----------------------------------------------------------------------------------------
