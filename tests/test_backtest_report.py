@@ -121,8 +121,15 @@ def test_numbers_are_reckoned_on_all_bars_though_few_are_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0.0, "0.00%"), (-0.00001, "0.00%"), (0.1234, "+12.34%"), (-0.5, "−50.00%"), (float("nan"), "–"), (250.0, "more than 9,999%")],
-)  # fmt: skip
+    [
+        (0.0, "0.00%"),
+        (-0.00001, "0.00%"),
+        (0.1234, "+12.34%"),
+        (-0.5, "\u221250.00%"),
+        (float("nan"), "\u2013"),
+        (250.0, "more than 9,999%"),
+    ],
+)
 def test_percentages_as_words(value: float, said: str) -> None:
     assert words.percent(value) == said
 
@@ -130,10 +137,10 @@ def test_percentages_as_words(value: float, said: str) -> None:
 def test_amounts_as_words() -> None:
     assert words.amount(-0.001, sign=True) == "0.00"
     assert words.amount(1234.5) == "1,234.50"
-    assert words.amount(-1_234_567.0) == "−1.23M"
+    assert words.amount(-1_234_567.0) == "\u22121.23M"
     assert words.amount(0.00123, words.cents(0.5), sign=True) == "+0.001230"
     assert words.multiple(-0.001) == "0.00x"
-    assert words.multiple(-2.5) == "−2.50x"
+    assert words.multiple(-2.5) == "\u22122.50x"
     assert words.share(99_999.0, 100_000.0) == "99.99%"
 
 
@@ -336,7 +343,8 @@ def test_the_explorer_shows_the_trades_of_the_result(result: Result, html: str) 
     assert shown["Ended by"] == [why.replace("_", " ") for why in trades["why"]]
     for head, column in (("Opened", "ts"), ("Closed", "closed")):
         assert shown[head] == [pd.Timestamp(t).value // 1_000_000 for t in trades[column]]
-    for head, column in {"Entry": "entry_price", "Exit": "exit_price", "Hours": "hours", "Funding": "funding", "Net": "profit"}.items():  # fmt: skip
+    same = {"Entry": "entry_price", "Exit": "exit_price", "Hours": "hours", "Funding": "funding", "Net": "profit"}
+    for head, column in same.items():
         np.testing.assert_allclose(shown[head], trades[column], rtol=1e-5, atol=TINY)
     np.testing.assert_allclose(shown["Fees"], -trades["fees"], atol=TINY)
     price = trades["profit"] + trades["fees"] - trades["funding"] - trades["insurance"]

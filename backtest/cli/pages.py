@@ -150,14 +150,12 @@ def _of_result_folder(folder: Path, *, fresh: bool, quick: bool, draws: int, see
             events=events_of(market, result), made_up=market.venue in MADE_UP, notices=notices,
         )  # fmt: skip
     made = of_run(result, market, strategy, folder=folder, draws=draws, seed=seed, **terms)
-    return _checked(made, folder)
+    return _checked(made, folder, draws, terms)
 
 
-def _checked(made: Report, folder: Path) -> Report:
+def _checked(made: Report, folder: Path, draws: int, terms: Mapping[str, Any]) -> Report:
     """The run again must be the run: else the strategy has changed, and what was gathered is of another one."""
-    from dataclasses import replace
-
-    from backtest.report.evidence import FILE, KEPT
+    from backtest.report.evidence import FILE, KEPT, gather
     from backtest.report.report import Report
 
     known, measures = made.subject.evidence, made.subject.result.measures
@@ -166,7 +164,7 @@ def _checked(made: Report, folder: Path) -> Report:
         return made
     (folder / FILE).unlink(missing_ok=True)
     s = made.subject
-    bare = replace(known, reruns=(), sizes=(), leaks=None, verdict=None)
+    bare = gather(s.result, s.market, draws=draws, seed=known.seed, **terms)
     notice = "The strategy has changed since this run, and does something else now: what rests on it is left out."
     return Report(
         s.result, name=s.name, market=s.market, evidence=bare, events=s.events, made_up=s.made_up, notices=(notice,)

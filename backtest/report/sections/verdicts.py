@@ -30,14 +30,22 @@ def section(subject: Subject) -> Section:
 
 def answers_of(subject: Subject) -> list[Answer]:
     known = subject.evidence.verdict if subject.evidence is not None else None
-    found = [_of_line(line, subject) for line in known.lines] if known is not None else []
+    found = [_of_line(line, subject) for line in known.lines[1:]] if known is not None else _not_asked()
     return [
         _ruin_first(subject),
         _enough(subject),
-        *found[1:],
+        *found,
         _lookahead(subject),
         _liquidations(subject),
         _coverage(subject),
+    ]
+
+
+def _not_asked() -> list[Answer]:
+    """Without evidence the questions stand there all the same."""
+    return [
+        Answer("unknown", question, "Not asked: nothing was gathered of this run.", test)
+        for question, _, test in QUESTIONS.values()
     ]
 
 
