@@ -60,8 +60,12 @@ class Part:
         return f"{self.name}_weight"
 
     def own(self, name: str) -> str:
-        """What a parameter or feature of this strategy is called in the whole."""
+        """What a parameter of this strategy is called in the whole."""
         return f"{self.name}_{name}"
+
+    def called(self, i: int, name: str) -> str:
+        """What an argument of its `decide` is called in that of the whole, where it is strategy number i."""
+        return self.own(name) if name in self.cls.declared() else f"seen_{i}_{name}"
 
     @property
     def takes(self) -> tuple[str, ...]:
@@ -117,7 +121,7 @@ class Together(Strategy):
             out |= {f"ready_{i}": _shaped(ready), f"want_{i}": _shaped(np.full((len(market), k), np.nan))}
             for name in part.takes:
                 if name in arrays:
-                    out[part.own(name)] = _wide(arrays[name], columns, k)
+                    out[part.called(i, name)] = _wide(arrays[name], columns, k)
         return out
 
 
@@ -326,7 +330,7 @@ def _looked_up(parts: Sequence[Part]) -> tuple[tuple[str, str], ...]:
         for name in (*part.takes, *part.stops):
             if name not in STATE:
                 kind = "parameter" if name in part.cls.declared() else "feature"
-                found[(kind, part.own(name))] = None
+                found[(kind, part.called(i, name))] = None
     return tuple(found)
 
 
@@ -368,7 +372,7 @@ def _ask(i: int, part: Part, count: int) -> str:
         "unrealized": f"gain_{i}",
         "bars_since_liquidation": "since_liquidation",
     }
-    given = [seen.get(name, name) if name in STATE else part.own(name) for name in part.takes]
+    given = [seen.get(name, name) if name in STATE else part.called(i, name) for name in part.takes]
     return ASK.format(
         i=i,
         count=count,
@@ -405,6 +409,6 @@ def explained_of(cls: Any, bad: BadDecision, given: Mapping[str, float], where: 
     }
     for name in part.takes:
         if name not in STATE:
-            seen[name] = given[part.own(name)]
+            seen[name] = given[part.called(i, name)]
     features = [name for name in part.takes if name not in STATE and name not in part.cls.declared()]
     return BadInput(f"{part.name}: {explain(bind(part.cls, features), seen, where, bad.value)}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import pickle
 from typing import Any
 
+import doc_pages
 import numpy as np
 import pandas as pd
 import pytest
 import research_markets as rm
+import strategy_markets
 
 from backtest import HOLD, Account, Result, Strategy, measure, simulate
 from backtest.together import together
@@ -302,3 +304,11 @@ def test_what_cannot_be_is_refused(strategies: Any, more: Any, says: str) -> Non
 def test_a_bad_answer_is_told_with_whose_it_was(jit: bool) -> None:
     with pytest.raises(BadInput, match=r"second: Wrong\.decide at .* returned NaN"):
         simulate(rm.market(), together({"first": Follow, "second": Wrong}), jit=jit, **TERMS)
+
+
+@pytest.mark.slow
+def test_the_page_runs() -> None:
+    names = doc_pages.run_python("together", {"market": strategy_markets.perps(2000)})
+    table = names["result"].attribution.table
+    assert list(table.index) == ["squeeze", "trend", "(account)"]
+    assert names["wider"].parameters["trend_leverage"] == 3.0

@@ -54,6 +54,7 @@ ELSEWHERE = {  # page -> what runs its blocks: the test's file, and the language
     "data": "test_docs_pages.py: sql sh",
     "events": "test_docs_pages.py: python",
     "explorer": "test_backtest_explorer.py: python",
+    "together": "test_backtest_together.py: python",
 }
 
 

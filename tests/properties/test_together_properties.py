@@ -75,7 +75,7 @@ def wishes(recipe: Any, shape: tuple[int, int]) -> dict[str, Any]:
 
     first = wish(0.3)
     opposed = np.where(rng.random(shape) < 0.5, first, wish(0.3))
-    return {"a_wish": first, "b_wish": wish(0.3), "c_wish": wish(0.1), "d_wish": opposed}
+    return {f"seen_{i}_wish": one for i, one in enumerate((first, wish(0.3), wish(0.1), opposed))}
 
 
 def both(recipe: Any) -> tuple[T.Plain, Any, Any]:

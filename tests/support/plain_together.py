@@ -219,8 +219,7 @@ class Plain(Simulation):
             }
             given = {}
             for name in part.takes:
-                own = part.own(name)
-                column = self.columns.get(own)
+                column = self.columns.get(part.called(i, name))
                 given[name] = mine[name] if name in mine else one.parameters.get(name)
                 if column is not None:
                     given[name] = float(column[self.bar, leg.symbol])
