@@ -101,7 +101,8 @@ def sensitivity(frame: pd.DataFrame, outputs: Sequence[str] = SHOWN) -> Any:
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    titles = [name if name not in ("fund after", "ADL") else f"{name}, millions" for name in outputs]
+    named = [name if name not in ("fund after", "ADL") else f"{name}, millions" for name in outputs]
+    titles = [name.replace(", ", ",<br>") for name in named]
     figure = make_subplots(rows=1, cols=len(outputs), shared_yaxes=True, subplot_titles=titles, horizontal_spacing=0.03)
     labels = [f"{rule}: {value}" for rule, value in frame.index][::-1]
     for column, name in enumerate(outputs, start=1):
