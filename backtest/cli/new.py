@@ -12,6 +12,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from backtest.cli.options import Json, print_json
 from data.errors import BadInput, StoreNotWritable
 
 HERE = Path(__file__).parent / "templates"
@@ -21,6 +22,7 @@ def strategy(
     name: Annotated[str, Parameter(help="Of the class, such as WickFade.")],
     *,
     folder: Annotated[Path, Parameter(help="Where to write it.")] = Path(),
+    as_json: Json = False,
 ) -> None:
     """Write a strategy that works, and its tests, to start from.
 
@@ -48,6 +50,9 @@ def strategy(
     except OSError as error:
         raise StoreNotWritable(f"{error.filename}: {error.strerror}: name another --folder") from None
     file, test = folder / f"{stem}.py", folder / f"test_{stem}.py"
+    if as_json:
+        print_json({"strategy": f"{file}:{cls}", "file": file, "tests": test})
+        return
     named, tested = shlex.quote(f"{file}:{cls}"), shlex.quote(str(test))
     print(f"Written: {file} and {test}")
     print(f"  test it      python -m pytest {tested}")
