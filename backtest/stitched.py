@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from backtest.features import features_of, reserved_of
 from backtest.strategy import RESERVED, STOPS, Strategy
+from backtest.terms import check_alone
 from backtest.written import function_of
 from data.errors import BadInput
 
@@ -48,6 +49,7 @@ def stitched(pieces: Sequence[Piece]) -> Strategy:
     if any(a[1] > b[0] for a, b in pairwise(pieces)):
         raise BadInput("folds that overlap cannot be stitched: move on by the length of the test window")
     cls = classes.pop()
+    check_alone(cls, "stitched")
     name = f"{cls.__name__}Forward"
     taken = set(inspect.signature(cls.decide).parameters)
 

@@ -69,6 +69,13 @@ def _contract(market: Market) -> str:
     return "inverse" if ":" in rest and rest.split(":")[1].split("-")[0] == base else "linear"
 
 
+def check_alone(cls: type[Strategy], what: str) -> None:
+    """Several strategies together keep books of their own, which no other `decide` can be put around."""
+    if cls._inside:
+        raise BadInput(f"{cls.__name__} is several strategies together, which cannot be {what}: do that to each of them "
+                       "alone, and put the results together")  # fmt: skip
+
+
 def instance(strategy: Strategy | type[Strategy]) -> Strategy:
     if isinstance(strategy, type) and issubclass(strategy, Strategy):
         return strategy()

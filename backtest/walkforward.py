@@ -46,7 +46,7 @@ from backtest.plan import Window as Window
 from backtest.progress import bar
 from backtest.stitched import stitched
 from backtest.strategy import Strategy
-from backtest.terms import instance
+from backtest.terms import check_alone, instance
 from backtest.venue import Venue
 from data import clock
 
@@ -89,6 +89,7 @@ def walk_forward(
     """
     plan = plan or Plan()
     base = instance(strategy)
+    check_alone(type(base), "walked forward")
     terms = {"venue": venue, "account": account, "costs": costs}
     sampling = {"method": method, "n": n, "seed": seed}
     spec = Spec(base, space.axes_of(base, {**(grid or {}), **axes}), plan, sampling, terms)

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from backtest.strategy import HOLD, Ranges, Strategy
+from backtest.terms import check_alone
 from backtest.written import function_of
 from data.errors import BadInput
 from strategies.building import Array, bars_of, by_symbol, coins_open, plus
@@ -105,6 +106,7 @@ def de_risked(wrapped: type[Strategy], name: str = "") -> type[Strategy]:
 
 @cache
 def _made(wrapped: type[Strategy], name: str) -> type[Strategy]:
+    check_alone(wrapped, "guarded")
     if issubclass(wrapped, _Guarded):
         raise BadInput(f"{wrapped.__name__} has the overlay already")
     if taken := [one for one in OWN if one in wrapped.declared()]:

@@ -312,3 +312,18 @@ def test_the_page_runs() -> None:
     table = names["result"].attribution.table
     assert list(table.index) == ["squeeze", "trend", "(account)"]
     assert names["wider"].parameters["trend_leverage"] == 3.0
+
+
+def test_nothing_can_be_put_around_it() -> None:
+    from backtest.stitched import stitched
+    from backtest.walkforward import walk_forward
+    from strategies.de_risk import de_risked
+
+    both = together({"a": Follow, "b": Against})
+    for put in (
+        lambda: stitched([(0, 100, both)]),
+        lambda: walk_forward(both, rm.market(), a_length=(6, 12)),
+        lambda: de_risked(type(both)),
+    ):
+        with pytest.raises(BadInput, match="several strategies together, which cannot be"):
+            put()
