@@ -72,8 +72,10 @@ def _contract(market: Market) -> str:
 def check_alone(cls: type[Strategy], what: str) -> None:
     """Several strategies together keep books of their own, which no other `decide` can be put around."""
     if cls._inside:
-        raise BadInput(f"{cls.__name__} is several strategies together, which cannot be {what}: do that to each of them "
-                       "alone, and put the results together")  # fmt: skip
+        raise BadInput(
+            f"{cls.__name__} is several strategies together, which cannot be {what}: do that to each of them alone, and "
+            "put the results together"
+        )
 
 
 def instance(strategy: Strategy | type[Strategy]) -> Strategy:
