@@ -37,7 +37,7 @@
     if (width < 480) for (const name of Object.keys(dressed)) if (/^xaxis/.test(name) && dressed[name].type !== "category") dressed[name] = { ...dressed[name], nticks: 4, tickangle: 0 };
     return tinted(dressed);
   };
-  const draw = (chart) => Plotly.react(chart.id, tinted(chart.data), dress(chart), { displaylogo: false, responsive: true, displayModeBar: false });
+  const draw = (chart) => Plotly.react(chart.id, tinted(chart.data), dress(chart), { displaylogo: false, displayModeBar: false });
   const pause = () => new Promise((done) => setTimeout(done));
 
   // ---- rows that are sorted and filtered
@@ -143,6 +143,8 @@
       });
       const all = async () => { for (const chart of charts) await draw(chart); };
       matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+      let later;
+      addEventListener("resize", () => { clearTimeout(later); later = setTimeout(all, 120); });
     }
     // Paper is light, as wide as a sheet and shows what is folded, whatever the screen does. `draw` has drawn when it returns.
     const folded = [...document.querySelectorAll("details")];
