@@ -12,7 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from backtest import metrics, trials
 from backtest.account import Account
 from backtest.compiled import announce
 from backtest.costs import Costs
-from backtest.job import Job, Made, explained, job_of
+from backtest.job import Job, Made, explained, following, job_of
 from backtest.kernel import layout as at
 from backtest.kernel import run
 from backtest.prepare import prepare
@@ -120,6 +121,27 @@ class Batch:
         table = measured(stage, state, self.market.interval, len(self.prepared.bars))
         made = trials.sketches(self.days, state.daily[:, : len(self.days)], self.prepared.equity) if sketched else None
         return table, made
+
+    def follow(self, targets: Sequence[Floats], threads: int | None = None) -> Floats:
+        """Measures of exposures, one row each, as `simulate(exposure=...)` has them; a few are held at a time."""
+        if not len(targets):
+            return np.empty((0, len(metrics.NAMES)))
+        jobs = [following(self.market, one, jit=True, warmup=None) for one in targets]
+        alone = [job.sets for job in jobs]
+        together = replace(
+            jobs[0],
+            sets=run.Sets(
+                features=np.concatenate([sets.features for sets in alone]),
+                columns=np.arange(len(alone), dtype=np.float64)[:, None],
+                parameters=np.zeros((len(alone), 0)),
+                reserved=np.concatenate([sets.reserved for sets in alone]),
+                warmup=np.concatenate([sets.warmup for sets in alone]),
+            ),
+        )
+        self.stage(together.delay, together.books)
+        parts = parts_of(len(alone), threads or cores())
+        with ThreadPoolExecutor(threads or cores()) as pool:
+            return np.concatenate([table for table, _ in pool.map(partial(self.part, together), parts)])
 
     def daily_returns(self, sets: Sequence[Strategy], threads: int | None = None) -> Floats:
         """(days, sets): what the measures were made from. For hundreds of sets, not for millions."""

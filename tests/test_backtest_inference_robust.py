@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from backtest import Account, Costs, inference, simulate
 from backtest import inference as inf
+from backtest.batch import Batch
 from backtest.inference.robust import random_targets, spells_of
 from backtest.inference.rows import NAMES
+from backtest.metrics import NAMES as METRICS
 from backtest.metrics import sharpe
 from backtest.venue import Fees, Tier, Venue
 from data import clock
@@ -105,6 +107,19 @@ def test_every_place_is_as_probable_as_any_other() -> None:
     own = np.array([1.0, 0.0, 0.0, 0.0])
     first = np.array([int(np.argmax(random_targets(own, seed))) for seed in range(2000)])
     assert np.bincount(first, minlength=4) / 2000 == pytest.approx(np.full(4, 0.25), abs=0.04)
+
+
+@pytest.mark.parametrize("delay", [0, 2])
+def test_exposures_that_are_followed_together_are_those_that_are_simulated(delay: int) -> None:
+    rng = np.random.default_rng(3)
+    market = market_of(0.002 * rng.standard_normal(3000))
+    targets = [np.repeat(rng.choice([-2.0, 0.0, 1.0, 3.0], 100), 30)[:, None] for _ in range(5)]
+    terms = {"venue": "binance", "account": Account(delay=delay, leverage=20), "costs": Costs.fixed(2.0)}
+    table = Batch(market, **terms).follow(targets, threads=2)
+    for row, one in zip(table, targets, strict=True):
+        alone = simulate(market, exposure=one[:, 0], progress=False, **terms).measures
+        assert np.array_equal(row, [alone[name] for name in METRICS], equal_nan=True)
+    assert len(np.unique(table[:, METRICS.index("total_return")])) == len(targets)
 
 
 def test_timing_that_knows_beats_random_entries_and_chance_does_not(run: Any) -> None:

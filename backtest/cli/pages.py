@@ -32,6 +32,7 @@ COMMAND = "command.json"
 PAGE = "report.html"
 MADE_UP = ("made-up", "sim")  # venues whose markets nobody traded
 DRAWS = 200
+LONG = 100_000  # bars from which on gathering takes long enough to be said
 
 
 def note_command(
@@ -62,6 +63,8 @@ def of_run(
     from backtest.report.report import Report
 
     kept = _kept(folder, result)
+    if kept is None and len(market) > LONG:
+        talk.note(f"simulating again under worse terms, and {draws} random entries: some seconds")
     known = kept or gather(result, market, strategy, draws=draws, seed=seed, **terms)
     if folder is not None and kept is None:
         known.save(folder)

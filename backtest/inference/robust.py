@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from data.market import Market
 
 HIGHEST_FEE = 0.0999
+HELD = 128 << 20  # bytes of targets of random entries at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,7 +194,7 @@ def random_entry(
     `backtest.simulate`: venue, account, costs. A random run whose measure is NaN counts as no better; NaN p: the run's
     own measure is NaN, or it never traded.
     """
-    from backtest.engine import simulate
+    from backtest.batch import Batch
 
     better = {m.name: m.better for m in metrics.MEASURES}
     if measure not in better:
@@ -208,14 +209,16 @@ def random_entry(
         )
     spells = sum(len(spells_of(column)) for column in wide.T)
     whole("draws", draws, 1)
-    market = market.registered("")
-
-    def of(some: Floats) -> float:
-        return float(simulate(market, exposure=some, progress=False, **settings).measures[measure])
-
-    value = of(wide)
-    seeds = np.random.SeedSequence(whole("seed", seed, 0)).generate_state(draws)
-    random = np.array([of(random_targets(wide, int(one))) for one in seeds]) if spells else np.full(draws, math.nan)
+    batch = Batch(market, **settings)
+    column = metrics.NAMES.index(measure)
+    value = float(batch.follow([wide])[0, column])
+    seeds = np.random.SeedSequence(whole("seed", seed, 0)).generate_state(draws) if spells else ()
+    at_once = max(1, HELD // wide.nbytes)
+    found = [
+        batch.follow([random_targets(wide, int(one)) for one in seeds[first : first + at_once]])[:, column]
+        for first in range(0, len(seeds), at_once)
+    ]
+    random = np.concatenate(found) if spells else np.full(draws, math.nan)
     sign = better[measure]
     as_good = np.count_nonzero(sign * random >= sign * value)
     p = math.nan if math.isnan(value) or not spells else (1.0 + float(as_good)) / (1.0 + draws)
