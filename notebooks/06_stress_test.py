@@ -140,9 +140,9 @@ figures.futures(odds)
 # %% [markdown]
 # ## A strategy inside
 #
-# The strategy's own orders move this market, and so does its liquidation. Beside it, the same strategy on the recorded
-# path with the costs of a backtest. With small money the two agree; with large money the difference is what no backtest
-# on recorded prices can know.
+# The strategy's own orders move this market, and so does its liquidation. Beside it, the same strategy on the
+# recorded path with the costs of a backtest. With small money the two stay close; with large money the difference is
+# what no backtest on recorded prices can know.
 
 
 # %%
@@ -171,7 +171,7 @@ class Swing(Strategy):
 
 figure = make_subplots(cols=2, subplot_titles=("with 100,000", "with 30 million"), horizontal_spacing=0.08)
 for column, equity in ((1, 1e5), (2, 3e7)):
-    both = inside(Swing, World(crowd=Crowd(accounts=2_500)), days=12, warm_days=4, equity=equity, seed=3)
+    both = inside(Swing, World(crowd=Crowd(accounts=2_500)), days=12, warm_days=4, bar="4h", equity=equity, seed=3)
     outside = both.outside.equity.iloc[-len(both.equity) :]  # without the days for warming up
     for name, curve, color in (("backtest", outside, look.INK), ("in the market", both.equity, look.ORANGE)):
         figure.add_scatter(
@@ -183,7 +183,7 @@ figure.update_layout(height=380, legend={"y": -0.2, "yanchor": "top"})
 figure
 
 # %% [markdown]
-# With two tenths of a percent of what is open, the two lie nearly on each other. With half of it they part: the
+# With two tenths of a percent of what is open, the two stay close. With half of it they part: the
 # backtest charges impact for each order, but the path that it trades does not know that anybody was there.
 #
 # On the command line: `unwind stress --shock -12 --fund 0.2 --html stress.html`. From real data, `unwind stress
