@@ -73,8 +73,8 @@ def check_alone(cls: type[Strategy], what: str) -> None:
     """Several strategies together keep books of their own, which no other `decide` can be put around."""
     if cls._inside:
         raise BadInput(
-            f"{cls.__name__} is several strategies together, which cannot be {what}: do that to each of them alone, and "
-            "put the results together"
+            f"{cls.__name__} is several strategies together, which cannot be {what}: do that to each of them alone, "
+            "and put the results together"
         )
 
 

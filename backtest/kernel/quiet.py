@@ -146,6 +146,12 @@ SAVE = """
     return r"""
 
 
+NOTHING_TO_MEET = [
+    "        if q == 0.0 and leg[@W_KIND] != 2.0:",
+    "            low, high, down, up = -inf, inf, -inf, inf",
+]
+
+
 def _one(order: Order, trails: bool) -> list[str]:
     named = _named(order)
     flat = (
@@ -172,8 +178,9 @@ def _one(order: Order, trails: bool) -> list[str]:
         out.append("    liquidated = leg[@LIQ_BAR]")
     if "drawdown" in named:
         out.append("    drawdown = 1.0 - equity / peak")
+    keeps_books = any(kind == "inside" for kind, _ in order)  # a large `decide`: one place that calls it will do
     out += [
-        "    if q == 0.0 and leg[@W_KIND] != 2.0:",
+        "    if False:" if keeps_books else "    if q == 0.0 and leg[@W_KIND] != 2.0:",
         "        waiting = acc[@QUEUED] + leg[@W_KIND]",
         "        r += skip",
         "        while True:",
@@ -196,6 +203,7 @@ def _one(order: Order, trails: bool) -> list[str]:
         "        low, high = leg[@LIQ_LOW], leg[@LIQ_HIGH]",
         "        down, up = leg[@TRADE_LOW], leg[@TRADE_HIGH]",
         "        nearest_low, nearest_high = inf, 0.0",
+        *NOTHING_TO_MEET * keeps_books,
         "        value = bars[r * @HOT + @H_VALUE] if skip == 0 else 0.0",
     ]
     if "entry_price" in named:

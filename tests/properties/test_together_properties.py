@@ -126,25 +126,25 @@ def told_apart(recipe: Any) -> Any:
     return replace(recipe, deleveraging=recipe.deleveraging and not recipe.missing)
 
 
-@M.some(40)
+@M.some(15)
 @given(M.recipes_with(symbols=1).map(told_apart))
 def test_one_symbol_is_as_the_twin_has_it(recipe: Any) -> None:
     agree(recipe)
 
 
-@M.some(80)
+@M.some(30)
 @given(M.recipes.map(told_apart))
 def test_any_account_is_as_the_twin_has_it(recipe: Any) -> None:
     agree(recipe)
 
 
-@M.some(30)
+@M.some(15)
 @given(M.recipes_with(kinds="inverse"))
 def test_inverse_contracts_add_up(recipe: Any) -> None:
     add_up(recipe)
 
 
-@M.some(60)
+@M.some(25)
 @given(M.recipes)
 def test_what_they_made_adds_up_to_the_account(recipe: Any) -> None:
     add_up(recipe)
