@@ -43,7 +43,7 @@ demo: setup ## the shortest way to a result: seeded data, no network, no keys
 	$(BIN)/unwind demo
 
 test: setup ## the tests, on up to four cores
-	$(BIN)/python -m pytest tests -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest tests -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: setup ## the gate: lint, format, types, import directions, spelling
 	$(BIN)/ruff check .
