@@ -66,7 +66,7 @@ def test_two_on_one_account(cli: Any, db: Path, two: str) -> None:
     [
         (("--set", "length=24"), "length of which strategy? Write fast.length"),
         (("--set", "fats.length=24"), "there is no strategy fats in this run: did you mean fast?"),
-        (("--set", "fast.lenght=24"), "did you mean fast_length?"),
+        (("--set", "fast.lengthy=24"), "did you mean fast_length?"),
     ],
 )
 def test_a_parameter_is_named_with_its_strategy(cli: Any, two: str, words: tuple[str, ...], says: str) -> None:
