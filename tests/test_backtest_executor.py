@@ -275,7 +275,6 @@ def test_another_version_is_refused_by_name(pool: Processes) -> None:
 # ---- sweeps ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.kernel
 @pytest.mark.usefixtures("small_chunks")
 def test_a_sweep_on_processes_is_the_local_one_bit_for_bit(pool: Processes, market: Market, local: Sweep) -> None:
     found = sweep(rm.Follow, market, GRID, executor=pool, **rm.TERMS)
@@ -285,7 +284,6 @@ def test_a_sweep_on_processes_is_the_local_one_bit_for_bit(pool: Processes, mark
     assert same(sweep(rm.Follow, market[600:], GRID, history=market, executor=pool, **rm.TERMS), history)
 
 
-@pytest.mark.kernel
 @pytest.mark.usefixtures("small_chunks")
 def test_any_executor_will_do(market: Market, local: Sweep) -> None:
     with ThreadPoolExecutor(2) as threads:
@@ -314,7 +312,6 @@ class FailsAfter(Executor):
         return future
 
 
-@pytest.mark.kernel
 @pytest.mark.usefixtures("small_chunks")
 def test_a_sweep_goes_on_from_what_its_folder_holds(market: Market, local: Sweep, tmp_path: Path) -> None:
     kept, register = market.registered(str(tmp_path / "register")), Register(tmp_path / "register")
@@ -336,7 +333,6 @@ def test_a_sweep_goes_on_from_what_its_folder_holds(market: Market, local: Sweep
     assert more.walked == 4
 
 
-@pytest.mark.kernel
 @pytest.mark.usefixtures("small_chunks")
 def test_an_interrupt_keeps_what_is_done_and_the_folder_resumes_here(
     market: Market, local: Sweep, tmp_path: Path
@@ -351,7 +347,6 @@ def test_an_interrupt_keeps_what_is_done_and_the_folder_resumes_here(
     assert rm.ASKED.count(6) <= 1  # the first length was finished; one look learns what it uses
 
 
-@pytest.mark.kernel
 def test_a_folder_of_something_else_is_refused(market: Market, tmp_path: Path) -> None:
     given: dict[str, Any] = {"folder": tmp_path, "length": [6], **rm.TERMS}
     sweep(rm.Follow, market, **given)
@@ -367,7 +362,6 @@ def test_a_folder_of_something_else_is_refused(market: Market, tmp_path: Path) -
         sweep(rm.Follow, market, **given)
 
 
-@pytest.mark.kernel
 def test_chunks_are_cut_by_time_and_share(market: Market) -> None:
     from backtest.batch import Batch
 
@@ -381,7 +375,6 @@ def test_chunks_are_cut_by_time_and_share(market: Market) -> None:
     assert [len(part) for part in chunks._cut(iter([sets]), len(sets), room=1)] == [100] * 20  # and a second at most
 
 
-@pytest.mark.kernel
 def test_a_task_is_small_and_names_itself(market: Market, tmp_path: Path) -> None:
     from backtest.batch import Batch
 
@@ -396,7 +389,6 @@ def test_a_task_is_small_and_names_itself(market: Market, tmp_path: Path) -> Non
 # ---- walk-forward ----------------------------------------------------------------------------------
 
 
-@pytest.mark.kernel
 def test_a_walk_forward_on_processes_is_the_local_one_and_its_trials_are_noted_here(
     pool: Processes, market: Market, tmp_path: Path
 ) -> None:
@@ -416,7 +408,6 @@ def test_a_walk_forward_on_processes_is_the_local_one_and_its_trials_are_noted_h
     assert Register(there.register).table().height == len(mine)
 
 
-@pytest.mark.kernel
 def test_a_fold_that_cannot_be_fitted_says_why(pool: Processes, market: Market) -> None:
     class Broken(rm.Follow):
         @staticmethod

@@ -29,8 +29,6 @@ from backtest.sweep import Sweep, sweep
 from data.errors import BadInput
 from data.market import Market
 
-pytestmark = pytest.mark.kernel
-
 GRID: dict[str, Any] = {"length": [6, 12, 24], "band": [0.005, 0.02], "leverage": [1.0, 8.0]}
 TERMS: dict[str, Any] = {**rm.TERMS, "account": Account(leverage=10)}
 
@@ -84,6 +82,7 @@ def test_it_begins_at_the_best_and_shows_what_simulate_gives(found: Sweep) -> No
     assert np.array_equal(best[1], drawn(explorer.shown["equity"])[1])
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize(
     "values",
     [
@@ -109,6 +108,7 @@ def test_one_of_these_sets_is_liquidated_and_one_is_ruined(found: Sweep) -> None
     assert explorer.measures["ruined"] == 1.0
 
 
+@pytest.mark.kernel
 def test_several_symbols(found: Sweep) -> None:
     two = rm.together({"A/USDT:USDT": rm.market(60), "B/USDT:USDT": rm.market(60, seed=9)})
 

@@ -17,7 +17,6 @@ from backtest.inference.bootstrap import mean_block, places
 from backtest.metrics import sharpe
 from data.errors import BadInput, UnwindError
 
-pytestmark = pytest.mark.kernel
 few = settings(max_examples=25)
 
 
@@ -55,6 +54,7 @@ def test_blocks_see_what_lasts() -> None:
     assert 10 < mean_block(r) < 60
 
 
+@pytest.mark.kernel
 def test_the_same_seed_is_the_same_interval_and_a_level_is_nested() -> None:
     r = noise(2, 300, 1)[:, 0]
     one, same, other = (inf.interval_of_sharpe(r, draws=200, seed=s) for s in (1, 1, 2))
@@ -66,6 +66,7 @@ def test_the_same_seed_is_the_same_interval_and_a_level_is_nested() -> None:
     assert (scaled.low, scaled.high) == pytest.approx((one.low, one.high))
 
 
+@pytest.mark.kernel
 def test_draws_without_a_number_are_counted() -> None:
     r = np.array([0.01] * 60 + [0.0, -0.02, 0.01, 0.01])  # some draws hold no other return
     found = inf.bootstrap_interval(r, lambda x: sharpe(x, 1.0), draws=400, block=30)
@@ -247,6 +248,7 @@ def test_a_benchmark_may_be_a_series() -> None:
 # --- other paths -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.kernel
 def test_shuffled_trades_end_where_they_did_and_fall_otherwise() -> None:
     r = np.array([0.10, -0.05, 0.20, -0.10])
     found = inf.shuffled_trades(r, 300)
@@ -294,6 +296,7 @@ def test_more_leverage_is_never_safer_and_none_is_safe() -> None:
     assert [one.leverage for one in found] == [0.0, 1.0, 2.0, 5.0, 20.0]
 
 
+@pytest.mark.kernel
 def test_what_happens_inside_a_day_counts() -> None:
     r, worst = np.full(50, 0.001), np.full(50, -0.2)
     assert inf.ruin_by_leverage(r, [3.0], length=20, draws=10)[0].probability == 0.0

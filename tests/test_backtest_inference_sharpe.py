@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from backtest import inference as inf
 from data.errors import BadInput
 
-pytestmark = pytest.mark.kernel  # moments are compiled functions of backtest.metrics
-
 
 def number(low: float, high: float) -> st.SearchStrategy[float]:
     return st.floats(low, high, allow_subnormal=False)
@@ -36,6 +34,7 @@ def draw(seed: int, n: int = 300) -> np.ndarray:
 # --- moments ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.kernel
 def test_moments_by_hand() -> None:
     m = inf.moments([1.0, -1.0, 3.0, -1.0, 3.0])  # mean 1, deviations 0 -2 2 -2 2, squares 16
     assert m.n == 5
@@ -45,6 +44,7 @@ def test_moments_by_hand() -> None:
     assert m.rho == pytest.approx((0.0 - 4.0 - 4.0 - 4.0) / 16.0)
 
 
+@pytest.mark.kernel
 def test_moments_agree_with_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     r = draw(1)
@@ -70,6 +70,7 @@ def test_order_does_not_matter_but_to_autocorrelation(seed: int) -> None:
     assert inf.moments(mixed).rho != inf.moments(r).rho
 
 
+@pytest.mark.kernel
 def test_no_spread_is_nan_and_missing_returns_are_refused() -> None:
     flat = [0.01] * 10
     assert math.isnan(inf.psr(flat))
@@ -301,6 +302,7 @@ def test_two_ways_to_a_years_ratio_agree(rho: float, q: int) -> None:
     assert inf.lo_factor([rho**k for k in range(1, q)], q) == pytest.approx(inf.lo_factor(rho, q), rel=1e-9)
 
 
+@pytest.mark.kernel
 def test_a_years_ratio_of_autocorrelated_days() -> None:
     rng = np.random.default_rng(9)
     r = 0.02 + rng.standard_normal(5000)

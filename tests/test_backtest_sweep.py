@@ -18,8 +18,6 @@ from backtest.space import Span
 from backtest.sweep import Sweep, sweep
 from data.errors import BadInput, NotFound
 
-pytestmark = pytest.mark.kernel
-
 Follow, TERMS = rm.Follow, rm.TERMS
 GRID: dict[str, Any] = {"length": [6, 12, 24], "band": [0.0, 0.01, 0.02, 0.04]}
 
@@ -29,6 +27,7 @@ def found() -> Sweep:
     return sweep(Follow, rm.market(), GRID, **TERMS)
 
 
+@pytest.mark.kernel
 def test_every_row_is_the_run_of_its_set_bit_for_bit(found: Sweep) -> None:
     assert len(found) == 12
     assert found.complete
@@ -208,6 +207,7 @@ def test_it_is_written_and_shown(found: Sweep, tmp_path: Path) -> None:
     assert [trace.mode for trace in one.plot().data] == ["markers", "lines"]
 
 
+@pytest.mark.kernel
 def test_features_look_back_to_bars_before_the_market() -> None:
     whole = rm.market()
     part = whole[300:]
@@ -221,6 +221,7 @@ def test_features_look_back_to_bars_before_the_market() -> None:
         sweep(Follow, part, GRID, history=whole[:500], **TERMS)
 
 
+@pytest.mark.kernel
 def test_daily_returns_are_those_of_the_runs_and_inference_takes_them(found: Sweep) -> None:
     daily = found.daily_returns([7, 2])
     assert daily.shape == (200, 2)

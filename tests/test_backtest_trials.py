@@ -19,8 +19,6 @@ from backtest.trials import Register
 from data.errors import BadInput
 from data.market import Market
 
-pytestmark = pytest.mark.kernel
-
 Follow, TERMS = rm.Follow, rm.TERMS
 BANDS = [0.0, 0.01, 0.02, 0.04]
 
@@ -41,6 +39,7 @@ def test_whatever_runs_a_set_notes_it_once(market: Market) -> None:
     assert set(found["strategy"]) == {"Follow"}
 
 
+@pytest.mark.kernel
 def test_what_is_noted_is_what_the_run_says(market: Market) -> None:
     results = [simulate(market, Follow(band=b), **TERMS) for b in BANDS]
     single = Register(market.register).table()
@@ -152,6 +151,7 @@ def sketched(returns: np.ndarray[tuple[int, int], np.dtype[np.float64]], first_d
     return trials.sketches(np.arange(first_day, first_day + returns.shape[1]), equity, 1.0)
 
 
+@pytest.mark.kernel
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.7, 0.95])
 def test_sketches_estimate_the_mean_correlation(rho: float) -> None:
     rng = np.random.default_rng(3)

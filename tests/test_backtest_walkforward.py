@@ -20,8 +20,6 @@ from data import clock
 from data.errors import BadInput, NotThisFormat
 from data.market import Market
 
-pytestmark = pytest.mark.kernel
-
 Follow, TERMS = rm.Follow, rm.TERMS
 GRID: dict[str, Any] = {"length": [6, 12, 24], "band": [0.0, 0.02]}
 PLAN = Plan(train="60d", test="30d")
@@ -32,6 +30,7 @@ def found() -> WalkForward:
     return walk_forward(Follow, rm.market(), PLAN, GRID, progress=False, **TERMS)
 
 
+@pytest.mark.kernel
 def test_every_fold_chooses_what_a_plain_loop_chooses(found: WalkForward) -> None:
     market = rm.market()
     day = clock.DAY // market.interval
@@ -53,6 +52,7 @@ def test_every_fold_chooses_what_a_plain_loop_chooses(found: WalkForward) -> Non
         assert fit.agreement == pytest.approx(pd.Series(before).corr(pd.Series(after), method="spearman"))
 
 
+@pytest.mark.kernel
 def test_the_result_is_one_simulation_through_all_test_windows(found: WalkForward) -> None:
     market = rm.market()
     result = found.result
@@ -150,6 +150,7 @@ def test_a_purge_leaves_bars_out_before_the_test() -> None:
     assert all(f.test.first - f.train.stop == 30 for f in found.fits)
 
 
+@pytest.mark.kernel
 def test_an_ensemble_trades_as_accounts_of_equal_size(found: WalkForward) -> None:
     three = walk_forward(Follow, rm.market(), Plan(train="60d", test="30d", ensemble=3), GRID, progress=False, **TERMS)
     assert [r.start_equity for r in three.results] == pytest.approx([Account().equity / 3] * 3)

@@ -15,10 +15,7 @@ from hypothesis import strategies as st
 
 from backtest import inference as inf
 
-pytestmark = [
-    pytest.mark.kernel,
-    pytest.mark.filterwarnings("ignore"),  # vectorbt 1.2 is imported with warnings of its own
-]
+pytestmark = pytest.mark.filterwarnings("ignore")  # vectorbt 1.2 is imported with warnings of its own
 
 FFN_DSR, FFN_HURDLE, FFN_PBO_EDGE, FFN_PBO_NOISE = 0.9770103547869259, 0.19053130724471717, 0.0, 0.4
 FFN_MEAN_RANK_EDGE, FFN_MEAN_RANK_NOISE = 0.9090909090909088, 0.5259740259740259
