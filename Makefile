@@ -19,7 +19,7 @@ unexport PYTHONDONTWRITEBYTECODE
 unexport PIP_USER PIP_TARGET PIP_PREFIX PIP_REQUIRE_VIRTUALENV PIP_REQUIRE_HASHES
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lab bench-data bench-engine bench-research bench-crowd bench-fetch mutants lock wheel clean
+.PHONY: help setup demo test check lab bench-data bench-engine bench-research bench-report bench-crowd bench-fetch mutants lock wheel clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -63,6 +63,9 @@ bench-engine: setup ## measure the engine (minutes)
 
 bench-research: setup ## measure sweeps, walk-forward and executors (minutes)
 	$(BIN)/python benchmarks/bench_research.py
+
+bench-report: setup ## measure size and speed of the report (a minute)
+	$(BIN)/python benchmarks/bench_report.py
 
 bench-crowd: setup ## judge the simulated market on unseen seeds (minutes)
 	$(BIN)/python benchmarks/simulated_market.py

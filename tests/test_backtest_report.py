@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import reported
+import strategy_markets as sm
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markupsafe import escape
@@ -417,6 +418,16 @@ def test_what_nobody_asked_is_no_pass(result: Result, market: Market) -> None:
     idle = {a.question: a for a in answers_of(one.subject)}
     assert idle["Did the account survive?"].outcome == "unknown"
     assert idle["Was nothing liquidated?"].outcome == "unknown"
+
+
+def test_an_account_that_lost_nearly_all_did_not_survive() -> None:
+    """It ended with a thousandth of a dollar, which the engine does not call ruin."""
+    m = sm.scene(np.linspace(100.0, 50.0, 600))
+    r = run_of(m, np.tile([20.0, 20.0, 0.0], 200), account=Account(leverage=20.0, mode="cross"))
+    assert not r.ruined
+    assert r.equity.iloc[-1] < 0.01
+    answer = answers_of(Report(r, market=m).subject)[0]
+    assert (answer.outcome, answer.answer[:38]) == ("fail", "It was not ruined, but 99.99% of its h")
 
 
 def test_gaps_in_the_data_are_a_failed_question() -> None:

@@ -15,7 +15,7 @@ from data import clock
 ANCHOR, TITLE, SHORT = "trades", "Trades", "Trades"
 MOST = 2000  # rows of the explorer
 DOTS = 1500
-EXACT = 12  # digits of prices and money
+EXACT = 10  # digits of prices and money
 COLUMNS = (
     ("#", "count"), ("Opened", "time"), ("Closed", "time"), ("Symbol", "word"), ("Side", "word"), ("Entry", "price"),
     ("Exit", "price"), ("Hours", "number"), ("Price", "money"), ("Fees", "money"), ("Funding", "money"),

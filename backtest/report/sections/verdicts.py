@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from backtest.inference.summary import Line
 
 FULL = 0.995  # of bars, below which data coverage is no pass
+LOST = 0.9  # of the highest equity: nobody goes on after that
 ENOUGH = 30  # trades, below which averages of them say little
 ANCHOR, TITLE = "verdicts", "Can it be believed?"
 
@@ -69,6 +70,10 @@ def _ruin_first(subject: Subject) -> Answer:
     if result.ruined:
         at = subject.when(result.run.ruined_bar)
         return Answer("fail", "Did the account survive?", f"No: nothing was left at {at}.", "simulation")
+    worst = float(result.measures["max_drawdown"])
+    if worst >= LOST:
+        said = f"It was not ruined, but {words.share(worst, 1.0)} of its highest equity was lost on the way."
+        return Answer("fail", "Did the account survive?", said, f"simulation; losing {LOST:.0%} is no survival")
     return Answer("pass", "Did the account survive?", "Yes, to the last bar.", "simulation")
 
 
@@ -165,7 +170,7 @@ def _lookahead(subject: Subject) -> Answer:
         return Answer(
             "fail", question, f"{named} changed when later bars were taken away: the result means nothing.", test
         )
-    return Answer("pass", question, "None changed when later bars were taken away.", test)
+    return Answer("pass", question, "No feature changed when later bars were taken away.", test)
 
 
 def _liquidations(subject: Subject) -> Answer:
