@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import example, given
 
 from backtest import Account, Costs, Strategy, simulate
 from backtest.engine import run_prepared
@@ -111,8 +111,9 @@ def near(one: Any, other: Any, scale: float = 1.0, within: float = 1e-9) -> None
 # ---- the same numbers as the result ----------------------------------------------------------------------------------
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@em.fewer_in_ci(50)
 @given(em.recipes)
+@example(TROUBLE)
 def test_numbers_are_those_of_the_result(recipe: em.Recipe) -> None:
     r = result_of(recipe)
     pf, scale, m = r.portfolio, r.start_equity, r.measures
@@ -143,8 +144,9 @@ def test_numbers_are_those_of_the_result(recipe: em.Recipe) -> None:
         assert not np.isinf(getattr(pf, name)()), name
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
+@em.fewer_in_ci(50)
 @given(em.recipes)
+@example(TROUBLE)
 def test_trades_are_those_of_the_result(recipe: em.Recipe) -> None:
     r = result_of(recipe)
     pf, scale, m = r.portfolio, r.start_equity, r.measures
@@ -170,8 +172,9 @@ def test_trades_are_those_of_the_result(recipe: em.Recipe) -> None:
         assert len(np.flatnonzero(of_position)) == len(pf.positions.values)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@em.fewer_in_ci(30)
 @given(em.recipes)
+@example(TROUBLE)
 def test_a_spot_account_of_the_same_orders_with_what_was_settled_has_the_same_value(recipe: em.Recipe) -> None:
     import vectorbt as vbt
 
@@ -191,8 +194,9 @@ def test_a_spot_account_of_the_same_orders_with_what_was_settled_has_the_same_va
          r.start_equity, within=1e-8)  # fmt: skip
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@em.fewer_in_ci(25)
 @given(em.recipes_with(symbols=3))
+@example(TROUBLE)
 def test_legs_and_rows_of_the_account_make_the_account(recipe: em.Recipe) -> None:
     r = result_of(recipe)
     pf, scale = r.portfolio, r.start_equity

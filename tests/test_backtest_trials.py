@@ -16,7 +16,7 @@ from backtest import trials
 from backtest.engine import measure, simulate
 from backtest.sweep import sweep
 from backtest.trials import Register
-from data.errors import BadInput
+from data.errors import BadInput, NotThisFormat
 from data.market import Market
 
 Follow, TERMS = rm.Follow, rm.TERMS
@@ -122,6 +122,27 @@ def test_a_torn_line_and_a_file_half_written_are_left_out(market: Market) -> Non
     (folder / ".batch-1-abc").write_bytes(b"PAR1 half")
     assert Register(folder).distinct().height == 1
     simulate(market, Follow(band=0.02), **TERMS)
+    assert Register(folder).distinct().height == 2  # the torn line took none with it
+    with (folder / trials.RUNS).open("ab") as file:
+        file.write(b'{"strategy":"Follow"}\n')
+    assert Register(folder).distinct().height == 2
+
+
+def test_a_batch_that_cannot_be_read_is_named(market: Market) -> None:
+    sweep(Follow, market, band=BANDS, **TERMS)
+    (path,) = Path(market.register).glob("batch-*.parquet")
+    path.write_bytes(b"PAR1 not at all PAR1")
+    with pytest.raises(NotThisFormat, match=f"{path.name} cannot be read: remove it"):
+        Register(market.register).count(market)
+
+
+def test_a_set_that_is_run_again_after_a_fresh_start_counts_though_its_earlier_run_was_longer(market: Market) -> None:
+    sweep(Follow, market, band=BANDS, **TERMS)
+    register = Register(market.register)
+    register.start_afresh()
+    simulate(market[: len(market) // 2], Follow(band=BANDS[0]), **TERMS)
+    count = register.count(market)
+    assert (count.number, count.left_out) == (1, len(BANDS) - 1)
 
 
 def _append(folder: str, number: int) -> None:
@@ -151,7 +172,6 @@ def sketched(returns: np.ndarray[tuple[int, int], np.dtype[np.float64]], first_d
     return trials.sketches(np.arange(first_day, first_day + returns.shape[1]), equity, 1.0)
 
 
-@pytest.mark.kernel
 @pytest.mark.parametrize("rho", [0.0, 0.3, 0.7, 0.95])
 def test_sketches_estimate_the_mean_correlation(rho: float) -> None:
     rng = np.random.default_rng(3)

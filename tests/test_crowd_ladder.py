@@ -303,7 +303,6 @@ def test_no_side_ever_holds_more_than_open_interest_nor_anything_behind_the_pric
         assert made.short_notional[made.levels <= made.price].sum() == 0.0
 
 
-@kernel
 @pytest.mark.parametrize("gaps", [False, True])
 def test_a_map_knows_nothing_of_later_bars(gaps: bool) -> None:
     seen = wandering(200, 4, gaps)

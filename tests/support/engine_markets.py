@@ -7,6 +7,7 @@ leverage. `differences` compares two runs row by row.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -222,6 +223,12 @@ def recipes_with(**fixed: Any) -> st.SearchStrategy[Recipe]:
 def some(examples: int) -> settings:
     """So many examples; a tenth of them where the compiled engine is not compiled."""
     many = max(5, examples // 10) if numba.config.DISABLE_JIT else examples
+    return settings(max_examples=many, suppress_health_check=list(HealthCheck))
+
+
+def fewer_in_ci(examples: int) -> settings:
+    """So many examples; a third where they are the same ones every time anyway."""
+    many = examples // 3 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else examples
     return settings(max_examples=many, suppress_health_check=list(HealthCheck))
 
 
