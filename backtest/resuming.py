@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest import jit, metrics, trials
+from backtest import metrics, trials
+from backtest.executing.versions import source_hash
 from backtest.job import job_of
 from backtest.strategy import Strategy
 from data.errors import BadInput, NotThisFormat
@@ -44,7 +45,7 @@ def identity(batch: Batch, base: Strategy) -> str:
     decides = job_of(few, [base], several=len(few.symbols) > 1, jit=True).source
     parts = {
         "format": FORMAT,
-        "engine": jit.source_hash(),
+        "engine": source_hash(),
         "strategy": type(base).__name__,
         "source": trials.source_of(base, decides),
         "terms": [digest(getattr(batch.terms, name)) for name in ("venue", "account", "costs")],

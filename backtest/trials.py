@@ -21,8 +21,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import hashlib
-import inspect
 import json
 import math
 import os
@@ -36,8 +34,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from backtest.origin import source_of as source_of
 from data import clock
-from data.errors import BadInput
+from data.errors import BadInput, NotThisFormat
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,9 +140,13 @@ class Register:
     def _line(self, name: str, row: Mapping[str, Any]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(row, separators=(",", ":"), allow_nan=True) + "\n"
-        handle = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
-            os.write(handle, text.encode())  # one call: lines of several processes never mix
+            torn = b""  # a line that a crash has cut must not take this one with it
+            if os.fstat(handle).st_size > 0:
+                os.lseek(handle, -1, os.SEEK_END)
+                torn = b"\n" if os.read(handle, 1) != b"\n" else b""
+            os.write(handle, torn + text.encode())  # one call: lines of several processes never mix
         finally:
             os.close(handle)
 
@@ -171,8 +174,8 @@ class Register:
         """All that was noted, oldest first."""
         import polars as pl
 
-        frames = [pl.read_parquet(path) for path in sorted(self.folder.glob("batch-*.parquet"))]
-        single = [_row_of(line) for line in _lines(self.folder / RUNS)]
+        frames = [_batch_of(path) for path in sorted(self.folder.glob("batch-*.parquet"))]
+        single = [row for line in _lines(self.folder / RUNS) if (row := _row_of(line)) is not None]
         if single:
             frames.append(pl.DataFrame(single, schema=_schema(), orient="row"))
         if not frames:
@@ -181,6 +184,9 @@ class Register:
 
     def distinct(self, market: Market | None = None) -> pl.DataFrame:
         """Each trial once: where it was run several times, over the most days. `market`: those that overlap it."""
+        return _once(self._overlapping(market))
+
+    def _overlapping(self, market: Market | None) -> pl.DataFrame:
         import polars as pl
 
         found = self.table()
@@ -188,18 +194,17 @@ class Register:
             shared = pl.col("symbols").list.set_intersection(list(market.symbols)).list.len() > 0
             common = pl.min_horizontal("last", pl.lit(market.end)) - pl.max_horizontal("first", pl.lit(market.start))
             found = found.filter((pl.col("venue") == market.venue) & shared & (common >= clock.DAY))
-        key = ["strategy", "source", "params"]
-        return found.sort("days", "at", descending=[True, False]).unique(key, keep="first", maintain_order=True)
+        return found
 
     def counting(self, market: Market | None = None) -> tuple[pl.DataFrame, int | None, int]:
         """The trials that count, since when, and how many from before that do not."""
         import polars as pl
 
-        found, since = self.distinct(market), self.afresh
+        found, since = self._overlapping(market), self.afresh
         if since is None:
-            return found, None, 0
-        left = found.filter(pl.col("at") < since).height
-        return found.filter(pl.col("at") >= since), since, left
+            return _once(found), None, 0
+        counts = _once(found.filter(pl.col("at") >= since))  # also those that were run before, and again since
+        return counts, since, _once(found).height - counts.height
 
     def count(self, market: Market | None = None) -> Count:
         found, since, left = self.counting(market)
@@ -228,8 +233,26 @@ def _schema() -> dict[str, Any]:
     return dict(zip(COLUMNS, kinds, strict=True))
 
 
-def _row_of(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(base64.b64decode(line["sketch"]) if name == "sketch" else line.get(name) for name in COLUMNS)
+def _once(found: pl.DataFrame) -> pl.DataFrame:
+    key = ["strategy", "source", "params"]
+    return found.sort("days", "at", descending=[True, False]).unique(key, keep="first", maintain_order=True)
+
+
+def _batch_of(path: Path) -> pl.DataFrame:
+    import polars as pl
+
+    try:
+        return pl.read_parquet(path).select(pl.col(name).cast(kind) for name, kind in _schema().items())
+    except (pl.exceptions.PolarsError, OSError, ValueError):
+        raise NotThisFormat(f"{path} cannot be read: remove it, and its trials no longer count") from None
+
+
+def _row_of(line: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    """None: no trial."""
+    try:
+        return tuple(base64.b64decode(line[name]) if name == "sketch" else line[name] for name in COLUMNS)
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def sketches_of(found: pl.DataFrame) -> Sketches:
@@ -258,19 +281,6 @@ def register_of(market: Market) -> Register:
     if not market.register:
         raise BadInput("this market keeps no register of trials: one from a store does, see Store.market")
     return Register(market.register)
-
-
-def source_of(strategy: Strategy, decides: str) -> str:
-    """A hash of what the strategy is: what decides (compiled with all it calls) and how its features are made."""
-    found = hashlib.sha256(decides.encode())
-    for part in ("features", "warmup"):
-        thing = getattr(type(strategy), part, None)
-        function = getattr(thing, "fget", thing)
-        try:
-            found.update(inspect.getsource(function).encode())  # type: ignore[arg-type]
-        except (OSError, TypeError):
-            found.update(getattr(getattr(function, "__code__", None), "co_code", b""))
-    return found.hexdigest()[:32]
 
 
 def params_of(strategy: Strategy) -> str:

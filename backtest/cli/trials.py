@@ -120,18 +120,15 @@ def _name_of(found: pl.DataFrame, text: str, venue: str) -> str:
 
 def _facts(register: Register, place: Place | None) -> dict[str, Any]:
     """`trials` count, those before a fresh start are `left_out`; the same set on several markets is one."""
-    import polars as pl
-
     from backtest.trials import count_of
 
     asked: Any = place
-    found, since = register.distinct(asked), register.afresh
-    counts = found if since is None else found.filter(pl.col("at") >= since)
+    counts, since, left = register.counting(asked)
     return {
         "trials": counts.height,
         "worth": count_of(counts).effective,
         "afresh": None if since is None else clock.iso(clock.floor(since, clock.SECOND)),
-        "left_out": found.height - counts.height,
+        "left_out": left,
         "strategies": _strategies(counts),
         "markets": _markets(register, counts),
     }
