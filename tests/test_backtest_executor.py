@@ -293,6 +293,27 @@ def test_any_executor_will_do(market: Market, local: Sweep) -> None:
         assert same(sweep(rm.Follow, market, executor=threads, **asked), sweep(rm.Follow, market, **asked))
 
 
+LIMIT = 0.0
+
+
+class Above(rm.Follow):
+    @staticmethod
+    def decide(away: float, leverage: float) -> float:
+        return leverage if away > LIMIT else 0.0
+
+
+def test_what_stands_around_decide_may_change_between_two_sweeps(
+    market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    with ThreadPoolExecutor(2) as threads:
+        for limit in (0.0, 0.03):
+            monkeypatch.setattr(sys.modules[__name__], "LIMIT", limit)
+            found.append(sweep(Above, market, length=[6, 12], **rm.TERMS))
+            assert same(sweep(Above, market, length=[6, 12], executor=threads, **rm.TERMS), found[-1])
+    assert not np.array_equal(found[0].values, found[1].values, equal_nan=True)
+
+
 class FailsAfter(Executor):
     """Some chunks are walked, then the machine is gone."""
 

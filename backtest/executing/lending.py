@@ -23,7 +23,7 @@ import tempfile
 import threading
 import uuid
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,13 +45,13 @@ _opening = threading.Lock()
 
 @dataclass(frozen=True)
 class Here:
-    """A market in this very process: for threads, which see it anyway."""
+    """A market in this very process: for threads, which see it anyway.
+
+    Its key is good for one sweep: what `decide` names from around it may be something else in the next one.
+    """
 
     market: Market
-
-    @property
-    def key(self) -> str:
-        return str(id(self.market))
+    key: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     def open(self) -> Market:
         return self.market
