@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from backtest.given import is_number
+from backtest.given import is_number, is_whole
 from backtest.strategy import Strategy, Value
 from data.errors import BadInput, did_you_mean
 
@@ -39,6 +39,8 @@ class Span:
     def __post_init__(self) -> None:
         if not (is_number(self.low) and is_number(self.high) and -math.inf < self.low < self.high < math.inf):
             raise BadInput(f"Span({self.low!r}, {self.high!r}): write two finite numbers, the lower one first")
+        if not is_whole(self.steps) or self.steps < 0:
+            raise BadInput(f"steps={self.steps!r}: write how many values a grid has of it, such as 5")
         if self.log and self.low <= 0.0:
             raise BadInput(f"Span({self.low!r}, {self.high!r}, log=True): a logarithm needs numbers above 0")
 
@@ -103,8 +105,9 @@ def sample_of(
     base: Strategy, axes: Mapping[str, Axis], n: int, method: str, seed: int, where: Where | None = None
 ) -> list[Strategy]:
     """`n` points of the unit cube, by random numbers or a scrambled Sobol sequence, laid on the axes."""
-    if not isinstance(n, int) or n < 1:
+    if not is_whole(n) or n < 1:
         raise BadInput(f"n={n!r}: write how many sets to try, such as n=256")
+    check_seed(seed)
     if method == "random":
         cube = np.random.default_rng(seed).random((n, len(axes)))
     else:
@@ -119,6 +122,11 @@ def sample_of(
         else:
             columns.append([axis[min(int(x * len(axis)), len(axis) - 1)] for x in u])
     return _made(base, axes, zip(*columns, strict=True), where)
+
+
+def check_seed(seed: Any) -> None:
+    if not is_whole(seed) or seed < 0:
+        raise BadInput(f"seed={seed!r}: write a whole number, 0 or more")
 
 
 def _typed(base: Strategy, name: str, values: npt.NDArray[np.float64]) -> list[Value]:

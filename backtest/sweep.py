@@ -32,13 +32,14 @@ from backtest.account import Account
 from backtest.batch import Batch, Walked, parts_of
 from backtest.costs import Costs
 from backtest.features import features_of
+from backtest.given import is_whole
 from backtest.progress import bar
 from backtest.resuming import KeptSets
 from backtest.space import Span as Span
 from backtest.strategy import Strategy, Value
 from backtest.terms import cores, instance
 from backtest.venue import Venue
-from data.errors import BadInput, NotFound, did_you_mean
+from data.errors import BadInput, NotFound, StoreNotWritable, did_you_mean
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -111,7 +112,10 @@ def sweep(
         walker.begin(len(sets))
         walker.walk(sets)
     walker.end()
-    return walker.found(base, sets, tuple(given), terms, objective)
+    found = walker.found(base, sets, tuple(given), terms, objective)
+    if method == "optuna" and walker.interrupted and n is not None:
+        found.planned = max(n, len(found) + 1)  # what it would have asked for is not known
+    return found
 
 
 def swept(
@@ -157,6 +161,8 @@ class Walker:
         executor: Executor | None = None,
         kept: KeptSets | None = None,
     ) -> None:
+        if threads is not None and not (is_whole(threads) and threads >= 1):
+            raise BadInput(f"threads={threads!r}: write how many, from 1 up")
         self.batch, self.threads, self.wanted = batch, threads or cores(), progress
         self.executor, self.kept = executor, kept
         self.sets: list[Strategy] = []
@@ -323,30 +329,38 @@ def _searched(
         import optuna
     except ImportError:
         raise NotFound("method='optuna' needs optuna: pip install 'unwind[research]'") from None
+    space.check_seed(seed)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     column, sign = metrics.NAMES.index(objective), float(BETTER[objective])
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed))
     kinds = type(base).declared()
     order: dict[Strategy, float] = {}
+    if not is_whole(n) or n < 1:
+        raise BadInput(f"n={n!r}: write how many sets to try, such as n=256")
     walker.begin(n)
     asked = 0
-    while asked < n and not walker.interrupted:
-        batch = [study.ask() for _ in range(min(ASKED_AT_ONCE, n - asked))]
-        asked += len(batch)
-        sets = [base.replace(**{k: _suggested(t, k, a, kinds[k].kind) for k, a in axes.items()}) for t in batch]
-        allowed = [one for one in dict.fromkeys(sets) if one not in order and (where is None or where(one.parameters))]
-        if allowed:
-            done = walker.walk(allowed)
-            rows = np.concatenate(walker.tables)[len(order) : len(order) + done]
-            found = dict(zip(walker.sets[len(order) :], sign * rows[:, column], strict=True))
-            order.update((one, found[one]) for one in allowed if one in found)  # not as they happened to be done
-        for trial, one in zip(batch, sets, strict=True):
-            value = order.get(one, np.nan)
-            if np.isfinite(value):
-                study.tell(trial, float(value))
-            else:
-                study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    if not order:
+    try:
+        while asked < n and not walker.interrupted:
+            batch = [study.ask() for _ in range(min(ASKED_AT_ONCE, n - asked))]
+            asked += len(batch)
+            sets = [base.replace(**{k: _suggested(t, k, a, kinds[k].kind) for k, a in axes.items()}) for t in batch]
+            allowed = [
+                one for one in dict.fromkeys(sets) if one not in order and (where is None or where(one.parameters))
+            ]
+            if allowed:
+                done = walker.walk(allowed)
+                rows = np.concatenate(walker.tables)[len(order) : len(order) + done]
+                found = dict(zip(walker.sets[len(order) :], sign * rows[:, column], strict=True))
+                order.update((one, found[one]) for one in allowed if one in found)  # not as they happened to be done
+            for trial, one in zip(batch, sets, strict=True):
+                value = order.get(one, np.nan)
+                if np.isfinite(value):
+                    study.tell(trial, float(value))
+                else:
+                    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    except KeyboardInterrupt:  # between two walks
+        walker.interrupted = True
+    if not order and not walker.interrupted:
         raise BadInput("no parameter set was tried: `where` refuses all that were proposed")
     return list(order)
 
@@ -412,6 +426,8 @@ class Sweep:
         return metrics.ranking(self.column(by), self.column("ruined"), better=BETTER[by])
 
     def best(self, count: int = 1, by: str | None = None) -> pd.DataFrame:
+        if not is_whole(count) or count < 0:
+            raise BadInput(f"best({count!r}): write how many")
         return self.frame.iloc[self.ranking(by)[:count]]
 
     def strategy(self, row: int | None = None) -> Strategy:
@@ -493,6 +509,8 @@ class Sweep:
         """
         by = by or self.objective
         check_measure(by)
+        if not is_whole(reach) or reach < 0:
+            raise BadInput(f"reach={reach!r}: write how many steps away a neighbour may be, such as 1")
         values, sign = self.column(by), float(BETTER[by])
         finite = sign * np.where(np.isfinite(values), values, np.nan)
         floor = float(np.nanmin(finite)) if np.isfinite(finite).any() else np.nan
@@ -530,6 +548,8 @@ class Sweep:
         for name in (x, y):
             if name not in self.names:
                 raise NotFound(f"{name!r} was not varied: {did_you_mean(name, self.names)}")
+        if x == y:
+            raise BadInput(f"{x!r} by itself is no table: name two parameters")
         self.column(value)
         found = self.frame.pivot_table(index=y, columns=x, values=value, aggfunc=agg, dropna=False)
         return found.loc[in_order(set(found.index)), in_order(set(found.columns))]
@@ -548,7 +568,10 @@ class Sweep:
 
     def to_parquet(self, path: str | os.PathLike[str]) -> Path:
         """The table as a file."""
-        self.frame.to_parquet(Path(path), index=False)
+        try:
+            self.frame.to_parquet(Path(path), index=False)
+        except OSError as error:
+            raise StoreNotWritable(f"{path}: cannot be written: {error.strerror or error}") from None
         return Path(path)
 
     def __repr__(self) -> str:

@@ -16,7 +16,7 @@ from backtest.engine import simulate
 from backtest.metrics import NAMES
 from backtest.space import Span
 from backtest.sweep import Sweep, sweep
-from data.errors import BadInput, NotFound
+from data.errors import BadInput, NotFound, StoreNotWritable
 
 Follow, TERMS = rm.Follow, rm.TERMS
 GRID: dict[str, Any] = {"length": [6, 12, 24], "band": [0.0, 0.01, 0.02, 0.04]}
@@ -165,6 +165,21 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
     assert list(found["sharpe"]) == pytest.approx(whole, abs=0.0, nan_ok=True)
 
 
+def test_an_interrupted_search_is_not_complete(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna")
+    real, calls = module.Walker.walk, []
+
+    def walk(self: Any, sets: Any) -> int:
+        calls.append(len(sets))
+        if len(calls) == 2:
+            raise KeyboardInterrupt  # between two walks
+        return real(self, sets)
+
+    monkeypatch.setattr(module.Walker, "walk", walk)
+    found = sweep(Follow, rm.market(days=40), method="optuna", n=70, band=Span(0.0, 0.1), **TERMS)
+    assert (len(found), found.planned, found.complete) == (32, 70, False)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -192,6 +207,24 @@ def test_other_mistakes() -> None:
         Span(2.0, 1.0)
     with pytest.raises(BadInput, match="above 0"):
         Span(0.0, 1.0, log=True)
+    with pytest.raises(BadInput, match="steps=-2"):
+        Span(1.0, 2.0, steps=-2)
+    for asked, told in (
+        ({"n": True}, "n=True"),
+        ({"n": 4, "seed": -1}, "seed=-1"),
+        ({"n": 4, "threads": 0}, "threads"),
+    ):
+        with pytest.raises(BadInput, match=told):
+            sweep(Follow, market, method="random", band=Span(0.0, 1.0), **asked, **TERMS)
+    found = sweep(Follow, market, {"band": [0.01, 0.02], "length": [6, 12]}, **TERMS)
+    with pytest.raises(BadInput, match="name two"):
+        found.pivot("band", "band")
+    with pytest.raises(BadInput, match="how many"):
+        found.best(-1)
+    with pytest.raises(BadInput, match="reach=-1"):
+        found.plateau(reach=-1)
+    with pytest.raises(StoreNotWritable, match="cannot be written"):
+        found.to_parquet("/no/such/folder/sweep.parquet")
     with pytest.raises(NotFound, match="no row 99"):
         sweep(Follow, market, {"band": [0.01]}, **TERMS).rerun(99)
 
