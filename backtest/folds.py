@@ -19,7 +19,7 @@ from backtest.plan import Plan, Window
 from backtest.resuming import claim, put
 from backtest.strategy import Strategy
 from backtest.sweep import BETTER, Sweep, Walker, count_of_sets, swept
-from data.errors import NotThisFormat
+from data.errors import BadInput, NotThisFormat, did_you_mean
 
 if TYPE_CHECKING:
     from backtest.decide import Binding
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from data.market import Market
 
 Floats = npt.NDArray[np.float64]
+
+METHODS = ("grid", "random", "sobol")
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ class Common:
 
     def __init__(self, spec: Spec) -> None:
         how = spec.sampling
+        if how["method"] not in METHODS:
+            raise BadInput(f"method={how['method']!r}: {did_you_mean(str(how['method']), METHODS)}")
         if how["method"] == "grid":
             self.sets = space.grid_of(spec.base, spec.axes)
         else:

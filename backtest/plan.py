@@ -16,6 +16,7 @@ from data.errors import BadInput, did_you_mean
 if TYPE_CHECKING:
     from data.market import Market
 
+_CALENDAR = re.compile(r"(mo|q|y)\s*$", re.IGNORECASE)
 _CLAUSE = re.compile(r"^\s*([a-z_0-9.]+)\s*(==|!=|>=|<=|>|<)\s*([-+0-9.eE]+|inf|-inf)\s*$")
 _HOLDS: dict[str, Callable[[Any, float], Any]] = {
     "==": lambda a, b: a == b,
@@ -83,7 +84,12 @@ class Plan:
         for name in ("keep", "ensemble"):
             if not (is_whole(getattr(self, name)) and getattr(self, name) >= 1):
                 raise BadInput(f"{name}={getattr(self, name)!r}: write a whole number from 1 up")
+        require: Any = self.require
+        if isinstance(require, str):
+            raise BadInput(f'require={require!r}: write a list of requirements, such as ("{require}",)')
         object.__setattr__(self, "require", tuple(self.require))
+        for name in ("train", "test", "validate", "purge"):
+            _check_length(name, getattr(self, name))
         _ = self.clauses
 
     @property
@@ -92,7 +98,7 @@ class Plan:
 
     def cut(self, market: Market) -> list[splits.Fold]:
         """The folds of a market."""
-        if any(re.search(r"(mo|q|y)\s*$", text) for text in (self.train, self.test, self.validate or "")):
+        if any(_CALENDAR.search(text) for text in (self.train, self.test, self.validate or "")):
             return splits.by_calendar(
                 market.ts, self.train, self.test, validate=self.validate, anchored=self.anchored, purge=self.purge or 0,
                 partial=self.partial,
@@ -102,6 +108,21 @@ class Plan:
         more = -(-clock.duration(self.validate) // market.interval) if self.validate else 0
         purge = -(-clock.duration(self.purge) // market.interval) if self.purge else 0
         return make(len(market), **bars, validate=more, purge=purge, partial=self.partial)
+
+
+def _check_length(name: str, text: Any) -> None:
+    """None, and nothing, are no length: of what may be left out."""
+    if text in (None, "") and name in ("validate", "purge"):
+        return
+    if not isinstance(text, str):
+        raise BadInput(f'{name}={text!r}: write a length as a text, such as "30d"')
+    try:
+        if name == "purge" or not _CALENDAR.search(text):
+            clock.duration(text)
+        else:
+            splits.period(name, text)
+    except BadInput as error:
+        raise BadInput(str(error) if str(error).startswith(name) else f"{name}: {error}") from None
 
 
 @dataclass(frozen=True)

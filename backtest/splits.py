@@ -137,11 +137,11 @@ def by_calendar(
     first bar. `partial`: a test window that the data end inside is kept.
     """
     opens = _opens(ts)
-    spans = {"train": _period("train", train), "test": _period("test", test)}
+    spans = {"train": period("train", train), "test": period("test", test)}
     before = [spans["train"]]
     if validate is not None:
-        before.append(_period("validate", validate))
-    move = spans["test"] if step is None else _period("step", step)
+        before.append(period("validate", validate))
+    move = spans["test"] if step is None else period("step", step)
     cut = clock.duration(purge) if isinstance(purge, str) else purge
     if not isinstance(purge, str):
         _whole("purge", purge, 0)
@@ -312,7 +312,7 @@ def _opens(ts: npt.ArrayLike) -> Ints:
     return opens
 
 
-def _period(name: str, text: object) -> tuple[str, int]:
+def period(name: str, text: object) -> tuple[str, int]:
     """("months", 3) of "1q"; ("days", 14) of "2w"."""
     match = _PERIOD.match(text.lower()) if isinstance(text, str) else None
     if match is None or int(match[1]) == 0:

@@ -38,6 +38,7 @@ import numpy.typing as npt
 from backtest import metrics, space, splits, trials
 from backtest.account import Account
 from backtest.costs import Costs
+from backtest.executing.versions import source_hash
 from backtest.folds import Common, FoldFit, Kept, Spec, fit_fold
 from backtest.job import job_of
 from backtest.plan import Clause as Clause
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from backtest.inference.bootstrap import Interval
+    from backtest.inference.deflated import Trials
     from backtest.inference.robust import Rerun
     from backtest.inference.summary import Verdict
     from backtest.result import Result
@@ -62,6 +64,11 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 FORMAT = 1
+ADDED = (
+    "trades", "fees", "funding", "slippage", "liquidations", "liquidation_loss", "bad_debt", "refused", "scaled",
+    "ambiguous",
+)  # fmt: skip
+NOT_OF_SEVERAL = ("exposure", "profit_factor", "time_in_market", "turnover")
 
 
 def walk_forward(
@@ -94,6 +101,7 @@ def walk_forward(
     sampling = {"method": method, "n": n, "seed": seed}
     spec = Spec(base, space.axes_of(base, {**(grid or {}), **axes}), plan, sampling, terms)
     folds = plan.cut(market)
+    Common(spec)  # what is wrong with the sets is said before a folder is made
     kept = Kept(folder, identity(market, spec)) if folder is not None else None
     done = kept.read() if kept else {}
     fits = _fitted(market, spec, folds, done, kept, executor, threads, progress)
@@ -149,6 +157,7 @@ def identity(market: Market, spec: Spec) -> str:
     decides = job_of(few, [spec.base], several=len(market.symbols) > 1, jit=True).source
     parts = {
         "format": FORMAT,
+        "engine": source_hash(),
         "market": market.hash,
         "strategy": type(spec.base).__name__,
         "source": trials.source_of(spec.base, decides),
@@ -242,7 +251,10 @@ class WalkForward:
 
     @cached_property
     def measures(self) -> dict[str, float]:
-        """Of the stitched simulation. Of an ensemble: what belongs to the whole, of the sum; counts and cash, added."""
+        """Of the stitched simulation. Of an ensemble: what belongs to the whole, of the sum; counts and cash, added.
+
+        Not there of an ensemble: `NOT_OF_SEVERAL`, which no sum or mean of its accounts says.
+        """
         if len(self.results) == 1:
             return dict(self.results[0].measures)
         start = sum(result.start_equity for result in self.results)
@@ -259,18 +271,16 @@ class WalkForward:
             "annual_return": annual,
             "max_drawdown": loss,
             "calmar": metrics.calmar(annual, loss, len(daily)),
+            "max_drawdown_days": metrics.longest_drawdown(equity, start) * interval / clock.DAY,
+            "time_under_water": metrics.time_under_water(equity, start),
         }
-        for name in (
-            "trades",
-            "fees",
-            "funding",
-            "slippage",
-            "liquidations",
-            "liquidation_loss",
-            "bad_debt",
-            "refused",
-        ):
-            found[name] = sum(result.measures[name] for result in self.results)
+        each = [result.measures for result in self.results]
+        found |= {name: sum(one[name] for one in each) for name in ADDED}
+        for name in ("win_rate", "avg_holding_hours"):  # of all trades
+            parts = [one[name] * one["trades"] for one in each if one["trades"]]
+            found[name] = sum(parts) / found["trades"] if parts else math.nan
+        found["min_margin_distance"] = metrics.lowest(np.array([one["min_margin_distance"] for one in each]))
+        found["ruined"] = max(one["ruined"] for one in each)  # any of them
         return found
 
     @cached_property
@@ -325,9 +335,11 @@ class WalkForward:
         return trials.Count(number, float(number), 0.0, math.nan, math.nan)
 
     def interval(self, level: float = 0.95, seed: int = 0) -> Interval:
-        """Of the annual Sharpe ratio, by the stationary bootstrap of daily returns."""
-        from backtest.inference import interval_of_sharpe
+        """Of the annual Sharpe ratio, by the stationary bootstrap of daily returns. NaN: fewer than two days."""
+        from backtest.inference import Interval, interval_of_sharpe
 
+        if len(self.daily_returns) < 2:
+            return Interval("sharpe", math.nan, math.nan, math.nan, level)
         return interval_of_sharpe(self.daily_returns, level=level, seed=seed)
 
     def sensitivity(self) -> tuple[Rerun, ...]:
@@ -344,19 +356,29 @@ class WalkForward:
 
         `reruns`: of `sensitivity()`, which simulates five times.
         """
-        from backtest.inference import Trials, verdict
+        from backtest.inference import verdict
 
-        count = self.count()
-        known = Trials(count.number, count.variance, count.effective) if math.isfinite(count.variance) else None
+        known = self._known_trials()
         interval = self.interval() if len(self.results) == 1 else None
         return verdict(self.result, trials=known, interval=interval, reruns=reruns)
 
+    def _known_trials(self) -> Trials | None:
+        from backtest.inference import Trials
+
+        count = self.count()
+        return Trials(count.number, count.variance, count.effective) if math.isfinite(count.variance) else None
+
     def summary(self) -> dict[str, Any]:
         """Plain numbers, for scripts: out of sample, in sample, requirements can be put on them."""
-        sure = self.interval()
+        from backtest.inference import dsr, moments, psr
+
+        sure, known = self.interval(), self._known_trials()
         name = self.spec.plan.objective
         found: dict[str, Any] = {f"oos.{key}": value for key, value in self.measures.items()}
-        found |= {"oos.sharpe_low": sure.low, "oos.sharpe_high": sure.high}
+        found |= {"oos.sharpe_low": sure.low, "oos.sharpe_high": sure.high, "oos.psr": math.nan, "oos.dsr": math.nan}
+        if len(self.daily_returns) >= 2:
+            seen = moments(self.daily_returns)
+            found |= {"oos.psr": psr(seen), "oos.dsr": math.nan if known is None else dsr(seen, known)}
         found |= {
             "folds": len(self.fits),
             "folds.flat": sum(not fit.chosen for fit in self.fits),

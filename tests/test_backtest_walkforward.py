@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ import research_markets as rm
 
 from backtest import Account, Strategy, simulate
 from backtest import walkforward as module
+from backtest.cli.config import require_names
+from backtest.inference import psr
 from backtest.trials import Register
 from backtest.walkforward import Clause, Plan, WalkForward, walk_forward
 from data import clock
@@ -23,6 +26,16 @@ from data.market import Market
 Follow, TERMS = rm.Follow, rm.TERMS
 GRID: dict[str, Any] = {"length": [6, 12, 24], "band": [0.0, 0.02]}
 PLAN = Plan(train="60d", test="30d")
+SHIFT = 0.0
+
+
+def shifted(values: Any) -> Any:
+    return values + SHIFT
+
+
+class Helped(Follow):
+    def features(self, market: Market) -> dict[str, Any]:
+        return {"away": shifted(super().features(market)["away"])}
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +173,34 @@ def test_an_ensemble_trades_as_accounts_of_equal_size(found: WalkForward) -> Non
     assert three.measures["fees"] == pytest.approx(sum(r.measures["fees"] for r in three.results))
     returns = pd.Series(three.daily_returns)
     assert three.measures["sharpe"] == pytest.approx(returns.mean() / returns.std(ddof=1) * math.sqrt(365.0))
+    closed = [r.trades[r.trades["closed"].notna()] if "closed" in r.trades else r.trades for r in three.results]
+    won = sum(float(r.measures["win_rate"] * r.measures["trades"]) for r in three.results)
+    assert three.measures["win_rate"] == pytest.approx(won / sum(map(len, closed)))
+    assert three.measures["ruined"] == 0.0
+    assert three.measures["time_under_water"] == pytest.approx(
+        float((three.equity < three.equity.cummax().clip(lower=Account().equity)).mean())
+    )
+
+
+@pytest.mark.parametrize("ensemble", [1, 2])
+def test_what_may_be_required_is_in_the_summary(ensemble: int) -> None:
+    plan = Plan(train="60d", test="30d", ensemble=ensemble)
+    one = walk_forward(Follow, rm.market(), plan, GRID, progress=False, **TERMS)
+    told = one.summary()
+    assert set(require_names(plan)) <= set(told)
+    assert ("oos.turnover" in require_names(plan)) == (ensemble == 1)
+    assert told["oos.psr"] == psr(one.daily_returns)
+    if ensemble == 1:
+        assert told["oos.psr"] == one.verdict()["psr"].value
+
+
+def test_a_day_out_of_sample_has_no_interval_and_no_mistake() -> None:
+    short = walk_forward(Follow, rm.market(days=61), PLAN, GRID, progress=False, **TERMS)
+    told = short.summary()
+    assert math.isnan(told["oos.sharpe_low"])
+    assert math.isnan(told["oos.psr"])
+    assert told["folds"] == 1
+    assert "sharpe interval" in short.verdict().unknown
 
 
 # --- resuming ---------------------------------------------------------------------------------------------------------
@@ -192,8 +233,10 @@ def test_a_second_call_takes_finished_folds_from_the_folder(
     assert third.resumed == 5
 
 
-@pytest.mark.parametrize("change", ["plan", "grid", "market", "terms", "strategy"])
-def test_a_folder_of_another_walk_forward_is_refused(change: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["plan", "grid", "market", "terms", "strategy", "helper"])
+def test_a_folder_of_another_walk_forward_is_refused(
+    change: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given: dict[str, Any] = {
         "strategy": Follow, "market": rm.market(days=100), "plan": PLAN, "grid": GRID, "terms": dict(TERMS)
     }  # fmt: skip
@@ -204,8 +247,12 @@ def test_a_folder_of_another_walk_forward_is_refused(change: str, tmp_path: Path
             **given["terms"],
         )  # fmt: skip
 
+    if change == "helper":
+        given["strategy"] = Helped
     run()
+    monkeypatch.setattr(sys.modules[__name__], "SHIFT", 0.01)  # of what features call
     given |= {
+        "helper": {},
         "plan": {"plan": Plan(train="61d", test="30d")},
         "grid": {"grid": {**GRID, "band": [0.01]}},
         "market": {"market": rm.market(days=100, seed=9)},
@@ -251,6 +298,12 @@ def test_the_summary_is_plain(found: WalkForward) -> None:
         (lambda: Plan(require=("trades => 3",)), "no requirement"),
         (lambda: Plan(require=("trade >= 3",)), "did you mean trades"),
         (lambda: Plan(require=("trades >= 3.1.2",)), "no number"),
+        (lambda: Plan(train="60 dags"), "train: '60 dags' is no duration"),
+        (lambda: Plan(test="0mo"), "test='0mo'"),
+        (lambda: Plan(train=60), "length as a text"),  # type: ignore[arg-type]
+        (lambda: Plan(purge="1mo"), "purge: '1mo'"),
+        (lambda: Plan(require="trades >= 3"), "a list of requirements"),  # type: ignore[arg-type]
+        (lambda: walk_forward(Follow, rm.market(), PLAN, GRID, method="soboll", n=4), "did you mean sobol"),  # type: ignore[arg-type]
         (lambda: Plan(train="300d").cut(rm.market()), "too few"),
         (lambda: walk_forward(Follow, rm.market(days=100), PLAN, {"lengths": [3]}), "did you mean length"),
     ],

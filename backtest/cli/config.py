@@ -36,7 +36,6 @@ WORDS: dict[tuple[type, ...], str] = {
     TIME: 'a time, such as "2024-01-01"',
 }
 ONE: dict[type, str] = {str: "a text", list: "a list of texts", dict: "a table", bool: "true or false"}
-METHODS = ("grid", "random", "sobol")
 EXAMPLE = Path(__file__).parent / "templates" / "walkforward.toml"
 
 Kinds = dict[str, tuple[type, ...]]
@@ -74,6 +73,8 @@ def said_of(path: Path, table: str) -> Iterator[None]:
 
 
 def read(path: Path) -> Config:
+    from backtest.folds import METHODS
+
     text = _text(path)
     try:
         found = tomllib.loads(text)
@@ -86,7 +87,7 @@ def read(path: Path) -> Config:
             raise BadInput(f"{path}: [{needed}] needs {example}; `unwind walkforward --example` shows a whole file")
     data, strategy, sampling = found["data"], found["strategy"], found.get("sampling", {})
     account = dict(found.get("account", {}))
-    if (method := sampling.get("method", "grid")) not in METHODS:
+    if (method := sampling.get("method", "grid")) not in METHODS:  # said here with its line
         raise BadInput(f"{_place(path, text, 'sampling', 'method')}: {method}: {did_you_mean(method, METHODS)}")
     return Config(
         path=path,
@@ -255,9 +256,11 @@ def _span(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def require_names(plan: Plan) -> list[str]:
-    """What a requirement may be of."""
+    """What a requirement may be of: of an ensemble, what there is of several accounts."""
     from backtest.metrics import NAMES
+    from backtest.walkforward import NOT_OF_SEVERAL
 
+    measures = [name for name in NAMES if plan.ensemble == 1 or name not in NOT_OF_SEVERAL]
     folds = ("flat", "resumed", f"{plan.objective}_in", f"{plan.objective}_out", "rank", "agreement")
     out = ("sharpe_low", "sharpe_high", "psr", "dsr")
-    return [*(f"oos.{name}" for name in (*NAMES, *out)), "folds", *(f"folds.{name}" for name in folds), "trials"]
+    return [*(f"oos.{name}" for name in (*measures, *out)), "folds", *(f"folds.{name}" for name in folds), "trials"]

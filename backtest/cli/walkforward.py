@@ -144,8 +144,7 @@ def _said(
 
 
 def _facts(found: WalkForward, read: Config) -> dict[str, Any]:
-    verdict = found.verdict()
-    summary = found.summary() | {f"oos.{name}": verdict[name].value for name in ("psr", "dsr")}
+    verdict, summary = found.verdict(), found.summary()
     return {
         "config": read.path,
         "strategy": type(found.spec.base).__name__,
