@@ -38,8 +38,10 @@ from backtest.strategy import HOLD, Strategy
 
 
 @pytest.fixture
-def module(tmp_path: Path) -> Callable[..., ModuleType]:
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
     """Writes a file and imports it."""
+    # bytecode of an earlier text of the same length and second would be taken for this one's
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def made(text: str, name: str = "ideas") -> ModuleType:
         file = tmp_path / f"{name}.py"
