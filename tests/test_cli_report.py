@@ -8,13 +8,14 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import doc_pages
 import pytest
 import reported
 import stored_markets as sm
 
 from backtest import cli as command_line
-from backtest.cli.report import report as verb
 from backtest.report.evidence import Evidence
+from backtest.report.sections.verdicts import ENOUGH, QUESTIONS
 from backtest.result import Result
 from data.ingest import ingest
 from data.sources.made_up import made_up
@@ -274,9 +275,30 @@ test = "4d"
     assert "The runs cover different spans." in out
 
 
-def test_the_verb_explains_itself() -> None:
-    assert verb.__doc__
-    assert len(verb.__doc__) > 100
+# ---- docs/report.md ------------------------------------------------------------------------------------
+
+
+def test_the_calls_of_its_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    doc_pages.run_python("report")
+    assert {p.name for p in tmp_path.iterdir()} == {"swing.html", "both.html"}
+
+
+def test_the_commands_of_its_page_run(cli: Any, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here)
+    for block in doc_pages.blocks("report", "sh"):
+        for line in block.text.splitlines():
+            assert cli(*line.split()[1:])[0] == 0, line
+    assert (here / "narrow.html").is_file()
+    assert (here / "both.html").is_file()
+
+
+def test_its_page_names_every_question_and_every_section(cli: Any) -> None:
+    text = " ".join(doc_pages.text_of("report").split())
+    for question, _, _ in QUESTIONS.values():
+        if not question.startswith("Does it survive"):
+            assert question in text, question
+    assert f"{ENOUGH} |" in text
 
 
 # ---- compare -------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ ELSEWHERE = {  # page -> what runs its blocks: the test's file, and the language
     "leverage_experiment": "test_crowd_funds.py: python",
     "liquidation_map": "test_crowd_ladder.py: python",
     "recording": "test_cli_record.py: sh sql",
+    "report": "test_cli_report.py: sh python",
     "research": "test_docs_research.py: sh python",
     "scale_out": "test_scale_out_page.py: python",
     "signals": "test_strategies_signals_page.py: python",

@@ -158,9 +158,9 @@ def _numbers(subjects: Mapping[str, Subject]) -> Section:
         finite = [v for v in values if np.isfinite(v)]
         if measure.better and len(set(finite)) > 1:
             best = max(finite) if measure.better > 0 else min(finite)
-            cells = [f"{cell} \u2190" if value == best else cell for cell, value in zip(cells, values, strict=True)]
+            cells = [f"\u25b8 {cell}" if value == best else cell for cell, value in zip(cells, values, strict=True)]
         rows.append((words.heading(measure.name), *cells))
-    table = Table("All measures", ("", *subjects), rows, note="An arrow marks the best of each row.")
+    table = Table("All measures", ("", *subjects), rows, note="A triangle marks the best of each row.")
     ranges = _ranges(subjects)
     return Section("numbers", "Side by side", blocks=[Tiles(tiles), *ranges, table], short="Numbers")
 

@@ -79,7 +79,7 @@ def write(path: str | Path, text: str) -> Path:
 
 def packed(value: Any) -> str:
     text = json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
-    return _base64(gzip.compress(text.encode("utf-8"), 9, mtime=0))
+    return _base64(gzip.compress(text.encode("utf-8"), 6, mtime=0))
 
 
 @functools.cache

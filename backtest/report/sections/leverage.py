@@ -14,7 +14,7 @@ from backtest.report.traces import bucket_of, ms, panel, per_bucket, short, spot
 from data import clock
 
 ANCHOR, TITLE, SHORT = "leverage", "Leverage in the market", "Market"
-MARKS = 400  # fills drawn of each kind
+MARKS = 250  # fills drawn of each kind
 PHASES = 60
 COLORS = {"build-up": "--fill-build", "unwind": "--fill-down"}
 WIDTH = 1.3

@@ -14,7 +14,7 @@ from data import clock
 
 ANCHOR, TITLE, SHORT = "trades", "Trades", "Trades"
 MOST = 2000  # rows of the explorer
-DOTS = 1500
+DOTS = 600  # an element of the page each
 EXACT = 10  # digits of prices and money
 COLUMNS = (
     ("#", "count"), ("Opened", "time"), ("Closed", "time"), ("Symbol", "word"), ("Side", "word"), ("Entry", "price"),

@@ -44,7 +44,8 @@
 
   const two = (n) => String(n).padStart(2, "0");
   const minus = (text) => text.replace("-", "\u2212");
-  const fixed = (v, digits) => v.toLocaleString("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  const formats = [];
+  const fixed = (v, digits) => (formats[digits] ??= new Intl.NumberFormat("en-US", { minimumFractionDigits: digits, maximumFractionDigits: digits })).format(v);
   const decimals = (values) => Math.min(8, Math.max(0, ...values.filter((v) => v !== null).map((v) => (String(Number(v.toPrecision(7))).split(".")[1] || "").length)));
   const say = {
     time: (v) => { const d = new Date(v); return `${d.getUTCFullYear()}-${two(d.getUTCMonth() + 1)}-${two(d.getUTCDate())} ${two(d.getUTCHours())}:${two(d.getUTCMinutes())}`; },
@@ -53,7 +54,7 @@
     number: (v) => fixed(v, 1),
     price: (v, digits) => fixed(v, digits),
     money: (v, digits) => (Number(v.toFixed(digits)) > 0 ? "+" : "") + minus(fixed(Number(v.toFixed(digits)) || 0, digits)),
-    percent: (v) => minus((100 * v).toFixed(2) + "%"),
+    percent: (v) => minus((Number((100 * v).toFixed(2)) || 0).toFixed(2) + "%"),
   };
   const explore = (given) => {
     const place = document.getElementById(given.id), PAGE = 25;
@@ -61,7 +62,7 @@
     const cents = given.cents;
     const digits = kinds.map((kind, c) => kind === "price" ? decimals(columns[c]) : cents);
     const many = columns[0].length, shown = (c, r) => columns[c][r] === null ? "\u2013" : say[kinds[c]](columns[c][r], digits[c]);
-    const text = Array.from({ length: many }, (_, r) => columns.map((_, c) => shown(c, r)).join(" ").toLowerCase());
+    const text = [], textOf = (r) => (text[r] ??= columns.map((_, c) => shown(c, r)).join(" ").toLowerCase()); // when asked for
     let order = [...Array(many).keys()], sort = [0, 1], page = 0;
     const find = place.querySelector(".find"), won = place.querySelector(".won"), menus = place.querySelector(".menus");
     if (outcome === null) won.remove();
@@ -82,7 +83,7 @@
     const show = () => {
       const words = find.value.trim().toLowerCase().split(/\s+/).filter(Boolean);
       const side = outcome === null ? "" : won.querySelector("select").value;
-      order = [...Array(many).keys()].filter((r) => words.every((w) => text[r].includes(w))
+      order = [...Array(many).keys()].filter((r) => words.every((w) => textOf(r).includes(w))
         && filters.every((c, i) => menu[i].value === "" || columns[c][r] === menu[i].value)
         && (side === "" || Math.sign(columns[outcome][r]) * side > 0));
       const [c, way] = sort, values = columns[c];
