@@ -379,13 +379,23 @@ def test_two_cascades_of_one_minute_are_both_kept(store: Store) -> None:
 # ---- the same, however it got there --------------------------------------------------------------------
 
 
-def test_threads_and_parts_make_no_difference(path: Path, tmp_path: Path) -> None:
-    expected = Store(path).fingerprint()
+SHORT = dataclasses.replace(MARKET, days=6)  # three parts a coin, and other terms of the second from the third day on
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("short") / "sim.duckdb"
+    assert fill(made, SHORT).files == 6
+    return made
+
+
+def test_threads_and_parts_make_no_difference(short: Path, tmp_path: Path) -> None:
+    expected = Store(short).fingerprint()
     for name, options in (
         ("one after the other, whole", {"at_a_time": 1, "part_days": 30}),
         ("six threads, day by day", {"at_a_time": 6, "part_days": 1}),
     ):
-        fill(tmp_path / name, **options)
+        fill(tmp_path / name, SHORT, **options)
         assert Store(tmp_path / name).fingerprint() == expected, name
 
 
@@ -423,22 +433,22 @@ class Killer:
         if self.done >= int(sys.argv[2]):
             os.kill(os.getpid(), signal.SIGKILL)
 
-market = Simulated(days=10, symbols=2, accounts=3_000)
+market = Simulated(days=6, symbols=2, accounts=3_000)
 ingest(Synthetic(market, part_days=2), Store(sys.argv[1]), transaction_rows=1, progress=Killer())
 """
 
 
 @pytest.mark.kill
-@pytest.mark.parametrize("after", [1, 7])
-def test_killed_it_goes_on_where_it_stopped(path: Path, tmp_path: Path, after: int) -> None:
+@pytest.mark.parametrize("after", [1, 4])
+def test_killed_it_goes_on_where_it_stopped(short: Path, tmp_path: Path, after: int) -> None:
     half = tmp_path / "half.duckdb"
     killed = subprocess.run([sys.executable, "-c", KILLED, str(half), str(after)], capture_output=True, check=False)
     assert killed.returncode == -9, killed.stderr
     names = Store(half).query("SELECT DISTINCT origin FROM ingests").column("origin").to_pylist()
     assert len(names) == after
-    report = fill(half)
-    assert (report.skipped, report.files, report.written.changed) == (after, 10 - after, 0)
-    assert Store(half).fingerprint() == Store(path).fingerprint()
+    report = fill(half, SHORT)
+    assert (report.skipped, report.files, report.written.changed) == (after, 6 - after, 0)
+    assert Store(half).fingerprint() == Store(short).fingerprint()
 
 
 def test_parts_may_be_asked_for_in_any_order() -> None:
