@@ -218,7 +218,7 @@ def figures(subject: Subject) -> list[Tile]:
         one = ranges.get(name) if name in ("total_return", "sharpe") else None
         known = one is not None and math.isfinite(one.low) and math.isfinite(one.high)
         note = f"{said(name, one.low)} to {said(name, one.high)}" if known and one is not None else ""
-        tiles.append(Tile(FIGURES[name], said(name, m[name]), note))
+        tiles.append(Tile(FIGURES[name], said(name, m[name], words.cents(subject.start)), note))
     return tiles
 
 

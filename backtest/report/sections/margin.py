@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from backtest.report import words
 from backtest.report.parts import Chart, Key, Section, Table, absent
 from backtest.report.subject import Subject
-from backtest.report.traces import marks, panel, small, thinned, time_axis
+from backtest.report.traces import marks, panel, small, spots, thinned, time_axis
 
 ANCHOR, EXPOSURE = "margin", "exposure"
 ROWS = 30
@@ -48,7 +50,8 @@ def _sentence(subject: Subject, distance: np.ndarray) -> str:
 def _chart(subject: Subject, ratio: np.ndarray, distance: np.ndarray) -> Chart:
     near = thinned(subject.closes, distance, "distance to liquidation", "--accent", width=1.4)
     data = [
-        near | {"mode": "lines+markers", "marker": {"size": 2.5, "color": "--accent"}},  # a single bar is seen too
+        near,
+        _alone(near),
         thinned(subject.closes, ratio, "margin used", "--third", axis="y2", width=1.4),
     ]
     keys = [Key("distance to liquidation", "--accent"), Key("maintenance margin / margin left", "--third")]
@@ -77,6 +80,14 @@ def _chart(subject: Subject, ratio: np.ndarray, distance: np.ndarray) -> Chart:
         tall=True,
         said=_sentence(subject, distance),
     )
+
+
+def _alone(line: dict[str, Any]) -> dict[str, Any]:
+    """Points without a neighbour, which a line does not show: positions of a single bar."""
+    x, y = line["x"], [None, *line["y"], None]
+    chosen = [i for i in range(len(x)) if y[i + 1] is not None and y[i] is None and y[i + 2] is None]
+    values = np.array([y[i + 1] for i in chosen], dtype=np.float64)
+    return spots([x[i] for i in chosen], values, line["name"], line["line"]["color"], size=4)
 
 
 def _table(subject: Subject) -> Table:

@@ -14,7 +14,7 @@ from data import clock
 
 ANCHOR, TITLE, SHORT = "trades", "Trades", "Trades"
 MOST = 2000  # rows of the explorer
-DOTS = 600  # an element of the page each
+DOTS = 400  # an element of the page each
 EXACT = 10  # digits of prices and money
 COLUMNS = (
     ("#", "count"), ("Opened", "time"), ("Closed", "time"), ("Symbol", "word"), ("Side", "word"), ("Entry", "price"),
@@ -123,25 +123,29 @@ def _one_by_one(subject: Subject) -> Chart:
     order = np.argsort(at, kind="stable")
     net, total = subject.net[order], np.cumsum(subject.net[order])
     size = 5.0 + 9.0 * np.sqrt(np.abs(net) / max(float(np.abs(net).max()), 1e-12))
-    data = []
+    data, left_out = [], 0
     for name, won, color, shape in (("profit", True, "--up", "circle"), ("loss", False, "--down", "x")):
         mine = np.flatnonzero((net > 0.0) == won)
         if len(mine) > DOTS:
+            left_out += len(mine) - DOTS
             mine = mine[np.sort(np.argsort(-np.abs(net[mine]), kind="stable")[:DOTS])]
         if len(mine):
-            text = [f"trade {order[i] + 1}: {words.amount(float(net[i]), sign=True)}" for i in mine]
+            text = [f"trade {order[i] + 1}: {subject.amount(float(net[i]), sign=True)}" for i in mine]
             data.append(
                 spots(ms(at[order][mine]), net[mine], name, color, shape=shape, size=short(size[mine]), text=text)
             )
     data.append(thinned(at[order], total, "sum", "--accent", axis="y2", shape="hv", width=1.6))
+    caption = f"Above: what each trade made, in {subject.money}, at its close. Below: the sum of all."
+    if left_out:
+        caption += f" The {left_out:,} that made or lost least are not drawn above."
     return Chart(
         "trades-time",
         "One by one",
-        f"Above: what each trade made, in {subject.money}, at its close. Below: their sum.",
+        caption,
         (Key("profit", "--up", "spot"), Key("loss", "--down", "cross"), Key("sum", "--accent")),
         data,
         {
-            "xaxis": time_axis(anchor="y2"),
+            "xaxis": time_axis(subject.ends, anchor="y2"),
             "yaxis": panel(0.4, 1.0, zeroline=True),
             "yaxis2": panel(0.0, 0.32, zeroline=True),
             "hovermode": "closest",
