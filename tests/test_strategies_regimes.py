@@ -164,5 +164,5 @@ def test_what_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         raise module.not_installed("statsmodels")
 
     monkeypatch.setattr(module, "_models", missing)
-    with pytest.raises(UnwindError, match=r"pip install 'unwind\[research\]'"):
+    with pytest.raises(UnwindError, match=r"pip install statsmodels"):
         switching(two_states(200)[0], window=100)

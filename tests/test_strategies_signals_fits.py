@@ -327,7 +327,7 @@ def test_a_cascade_s_probability_is_made_of_its_features() -> None:
 )
 def test_a_missing_library_is_one_line(library: str, call: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(UnwindError, match=r"is not installed: pip install 'unwind\[research\]'") as said:
+    with pytest.raises(UnwindError, match=r"is not installed: pip install \w+$") as said:
         call()  # type: ignore[operator]
     assert "\n" not in str(said.value)
     assert library.partition(".")[0] in str(said.value)

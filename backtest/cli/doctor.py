@@ -25,10 +25,7 @@ GOOD, MIND, BAD = "ok", "mind", "bad"
 OLDEST = (3, 11)
 LITTLE_DISK, LITTLE_MEMORY = 2 << 30, 4 << 30
 EXTRAS = {  # what it is for -> modules
-    "research": (
-        "statistics, sweeps by optuna, vectorbt portfolios",
-        ("vectorbt", "statsmodels", "arch", "scipy", "optuna"),
-    ),
+    "research": ("vectorbt portfolios, sweeps by optuna", ("vectorbt", "optuna")),
     "exchanges": ("unwind fetch and record", ("ccxt",)),
     "lab": ("notebooks", ("jupyterlab", "jupytext", "anywidget")),
     "cluster": ("more than one machine", ("distributed",)),

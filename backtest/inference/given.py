@@ -17,11 +17,12 @@ NORMAL = NormalDist()
 
 
 def library(name: str) -> Any:
-    """A module of the research extra, loaded when it is needed."""
+    """A module that is slow to load, when it is needed."""
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise UnwindError(f"{name.split('.')[0]} is not installed: pip install 'unwind[research]'") from error
+        package = name.split(".")[0]
+        raise UnwindError(f"{package} is not installed: pip install {package}") from error
 
 
 def series(values: npt.ArrayLike, name: str = "returns") -> Floats:

@@ -18,5 +18,5 @@ def refits(n: int, first: int, every: int) -> Iterator[tuple[int, int]]:
 
 
 def not_installed(package: str) -> UnwindError:
-    """What is raised where a library of the research extra cannot be imported."""
-    return UnwindError(f"{package} is not installed: pip install 'unwind[research]'")
+    """What is raised where a statistics library cannot be imported."""
+    return UnwindError(f"{package} is not installed: pip install {package}")
