@@ -39,9 +39,9 @@ def load(name: str, package: str | None = None) -> type[Strategy]:
     broken: list[str] = []
     found = _known(package, broken)
     if not found.get(name):
-        problem = f"there is no strategy {name}: {did_you_mean(name, found)}"
+        problem = f"there is no strategy {name or repr(name)}: {did_you_mean(name, found)}"
         failed = f"\nCould not be read: {'; '.join(broken)}" if broken else ""
-        raise NotFound(f"{problem}, or write file.py:Class{failed}")
+        raise NotFound(f"{problem}{'' if problem.endswith('?') else '.'} One of a file is file.py:Class{failed}")
     return _only(name, found[name])
 
 
@@ -75,7 +75,7 @@ def _split(name: str) -> tuple[Path, bool, str]:
 def _from_file(path: Path, name: str) -> type[Strategy]:
     if not path.is_file():
         there = [p.name for p in path.parent.glob("*.py")] if path.parent.is_dir() else []
-        raise NotFound(f"there is no file {path}: {did_you_mean(path.name, there)}")
+        raise NotFound(f"there is no file {path}{': ' + did_you_mean(path.name, there) if there else ''}")
     classes = _classes(_module(path))
     if not name and len(classes) == 1:
         return next(iter(classes.values()))

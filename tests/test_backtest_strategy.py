@@ -646,7 +646,7 @@ def test_entry_points_of_the_backport_are_loaded_too(package: Path, monkeypatch:
 @pytest.mark.parametrize(
     ("name", "error", "message"),
     [
-        ("Alpa", NotFound, "there is no strategy Alpa: did you mean Alpha?, or write file.py:Class"),
+        ("Alpa", NotFound, "there is no strategy Alpa: did you mean Alpha? One of a file is file.py:Class"),
         ("_Hidden", NotFound, "there is no strategy _Hidden"),
         ("word", BadInput, "the strategy word (registered:word) is no subclass"),
         (

@@ -150,3 +150,12 @@ def test_a_file_in_the_way_is_named(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 def test_open_asks_the_browser_for_a_page(folder: Path, again: Any) -> None:
     assert again[2] == [(folder / PAGES[0]).resolve().as_uri()]
+
+
+def test_a_place_that_is_no_folder_is_said_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    there = tmp_path / "file"
+    there.write_text("mine")
+    for out in (there, there / "inside"):
+        assert main(["demo", "--out", str(out)]) == 2
+        assert "name another with --out" in capsys.readouterr().err
+    assert there.read_text() == "mine"

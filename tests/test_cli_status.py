@@ -185,9 +185,11 @@ def test_findings_alike_share_a_line(db: Path, capsys: pytest.CaptureFixture[str
 
 
 def test_check_without_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "check", "data", "--db", tmp_path / "none.duckdb")
-    assert code == 0
-    assert "unwind demo" in out
+    """Nothing was looked at: a script with a wrong path must not read that as sound."""
+    code, out, err = run(capsys, "check", "data", "--db", tmp_path / "none.duckdb")
+    assert (code, out) == (2, "")
+    assert "there is no store yet" in err
+    assert "unwind demo" in err
 
 
 def test_a_table_that_is_none_ends_with_2(db: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,3 +80,33 @@ def test_quiet_says_results_alone(tmp_path: Path, capsys: pytest.CaptureFixture[
     quiet = capsys.readouterr()
     assert quiet.err == ""
     assert quiet.out == loud.out
+
+
+@pytest.mark.parametrize(
+    ("words", "helpful"),
+    [
+        (["statu"], "unwind --help says"),
+        (["check", "dat"], "unwind check --help says"),
+        (["run", "--dbb", "x"], "unwind run --help says"),
+        (["check", "data", "--tabel", "x"], "unwind check data --help says"),
+    ],
+)
+def test_a_word_that_is_none_names_the_help_to_look_at(
+    words: list[str], helpful: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert helpful in said.err
+    assert "Did you mean" in said.err
+
+
+def test_what_every_page_needs_comes_without_extras() -> None:
+    """Ranges are bootstrapped, so `unwind demo` and `--report` do with a plain installation."""
+    import tomllib
+
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = {line.split(">")[0] for line in project["dependencies"]}
+    assert {"arch", "scipy", "statsmodels", "plotly", "jinja2"} <= needed
+    extras = {name for _, modules in module.EXTRAS.values() for name in modules}
+    assert not extras & needed

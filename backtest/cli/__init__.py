@@ -125,7 +125,8 @@ def main(tokens: Sequence[str] | None = None) -> int:
 def _run(tokens: list[str]) -> int:
     try:
         return int(build_app(tokens)(tokens, exit_on_error=False))
-    except CycloptsError:  # printed already
+    except CycloptsError as error:  # printed already
+        print(f"{_help_of(error)} says what there is", file=sys.stderr)
         return 2
     except UnwindError as error:
         return _complain(str(error), error.exit_code)
@@ -135,6 +136,10 @@ def _run(tokens: list[str]) -> int:
         if error.filename is None or error.strerror is None:
             raise
         return _complain(f"{error.filename}: {error.strerror}", 2)
+
+
+def _help_of(error: CycloptsError) -> str:
+    return " ".join(["unwind", *(error.command_chain or ()), "--help"])
 
 
 def _complain(message: str, code: int) -> int:

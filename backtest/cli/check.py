@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import sys
 from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ from cyclopts import Parameter
 from backtest.cli.options import Db, Json, default_db, print_json, print_table
 from backtest.cli.stored import HOW_TO_FILL, existing
 from data import clock
+from data.errors import NotFound
 
 if TYPE_CHECKING:
     from data.quality import Finding
@@ -38,10 +38,7 @@ def data(
         return 0
     store = existing(db)
     if store is None:
-        if as_json:
-            print_json([])
-        print(f"There is no store yet: {db}\n{HOW_TO_FILL}", file=sys.stderr if as_json else sys.stdout)
-        return 0
+        raise NotFound(f"there is no store yet: {db}. {HOW_TO_FILL}")
     findings = quality.check(store, venue, symbol, table)
     if as_json:
         print_json(findings)

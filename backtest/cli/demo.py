@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from backtest.cli.options import Json, print_json, print_table
+from data.errors import BadInput
 
 if TYPE_CHECKING:
     from backtest.report.report import Report
@@ -47,8 +48,7 @@ def demo(
     which takes about a minute.
     """
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
-    (out / ".gitignore").write_text("*\n", encoding="utf-8")
+    _make_folder(out)
     db = out / "made-up.duckdb"
     stored = _fill(db)
     market = _market(db)
@@ -70,6 +70,14 @@ def demo(
         _tell(market, facts, pages, db)
     if open_page:
         webbrowser.open(next(iter(pages.values())).resolve().as_uri())
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / ".gitignore").write_text("*\n", encoding="utf-8")
+    except OSError as error:
+        raise BadInput(f"{out} cannot be made a folder ({error.strerror}): name another with --out") from None
 
 
 def _fill(db: Path) -> int:

@@ -17,8 +17,10 @@ def export(
     venue: Annotated[str | None, Parameter(help="This venue alone.")] = None,
     symbol: Annotated[str | None, Parameter(help="This symbol alone, such as BTCUSDT.")] = None,
     table: Annotated[list[str] | None, Parameter(negative="", help="This table alone; may be repeated.")] = None,
-    start: Annotated[str | None, Parameter(help="From this time on, such as 2024-01-01.")] = None,
-    end: Annotated[str | None, Parameter(help="Before this time.")] = None,
+    start: Annotated[
+        str | None, Parameter(name=("--from", "--start"), help="From this time on, such as 2024-01-01.")
+    ] = None,
+    end: Annotated[str | None, Parameter(name=("--to", "--end"), help="Before this time.")] = None,
     db: Db = default_db(),
     as_json: Json = False,
 ) -> None:

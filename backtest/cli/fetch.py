@@ -37,8 +37,8 @@ def fetch(
     *,
     venue: Annotated[str, Parameter(help="binance (USD-M and COIN-M), bybit, okx or hyperliquid.")],
     symbols: Annotated[str, Parameter(help="Contracts, such as BTC/USDT:USDT,ETH/USDT:USDT or BTCUSDT.")],
-    since: Annotated[str, Parameter(help="First moment wanted, such as 2024-01-01.")],
-    until: Annotated[str, Parameter(help="First moment not wanted; without it, now.")] = "",
+    since: Annotated[str, Parameter(name=("--since", "--from"), help="First moment wanted, such as 2024-01-01.")],
+    until: Annotated[str, Parameter(name=("--until", "--to"), help="First moment not wanted; without it, now.")] = "",
     what: Annotated[
         str,
         Parameter(

@@ -34,8 +34,13 @@ class ArchiveSelection:
     """What to fetch from an address; a file or folder is taken whole."""
 
     symbols: Annotated[str, Parameter(help="Of an address: symbols, such as BTCUSDT,ETHUSDT.")] = ""
-    since: Annotated[str, Parameter(help="Of an address: first day, such as 2024-01-01.")] = ""
-    until: Annotated[str | None, Parameter(help="Of an address: first day not wanted; without it, today.")] = None
+    since: Annotated[
+        str, Parameter(name=("--since", "--from"), help="Of an address: first day, such as 2024-01-01.")
+    ] = ""
+    until: Annotated[
+        str | None,
+        Parameter(name=("--until", "--to"), help="Of an address: first day not wanted; without it, today."),
+    ] = None
     kind: Annotated[str, Parameter(help="klines, markPriceKlines, fundingRate, metrics, ...; several with commas.")] = (
         ""
     )

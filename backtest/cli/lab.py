@@ -55,7 +55,8 @@ def lab(
         raise UnwindError(f"{lacking[0]} is not installed: pip install 'unwind[lab]'")
     root, first = (_notebooks(), lab_notebooks.FIRST) if folder is None else (folder, "")
     if not root.is_dir():
-        raise NotFound(f"no folder {root}: name one that exists, as in `unwind lab .`")
+        what = f"{root} is a file" if root.exists() else f"no folder {root}"
+        raise NotFound(f"{what}: name a folder that exists, as in `unwind lab .`")
     arguments = [
         f"--ServerApp.root_dir={root.resolve()}",
         f"--ServerApp.port={port}",
