@@ -85,7 +85,7 @@ def test_quiet_says_results_alone(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(
     ("words", "helpful"),
     [
-        (["statu"], "unwind --help says"),
+        (["demoo"], "unwind --help says"),
         (["check", "dat"], "unwind check --help says"),
         (["run", "--dbb", "x"], "unwind run --help says"),
         (["check", "data", "--tabel", "x"], "unwind check data --help says"),
