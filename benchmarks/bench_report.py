@@ -12,6 +12,7 @@ The tables go to benchmarks/RESULTS.md with --write.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
@@ -192,6 +193,7 @@ def main() -> None:
             *rows,
             memory(folder / "run"),
             *opening(file),
+            ("load of the machine at the end", f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores"),
         ]
     for name, value in rows:
         print(f"{name:80}  {value}")
