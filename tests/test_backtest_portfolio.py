@@ -111,7 +111,7 @@ def near(one: Any, other: Any, scale: float = 1.0, within: float = 1e-9) -> None
 # ---- the same numbers as the result ----------------------------------------------------------------------------------
 
 
-@em.fewer_in_ci(50)
+@em.some(50)
 @given(em.recipes)
 @example(TROUBLE)
 def test_numbers_are_those_of_the_result(recipe: em.Recipe) -> None:
@@ -144,7 +144,7 @@ def test_numbers_are_those_of_the_result(recipe: em.Recipe) -> None:
         assert not np.isinf(getattr(pf, name)()), name
 
 
-@em.fewer_in_ci(50)
+@em.some(50)
 @given(em.recipes)
 @example(TROUBLE)
 def test_trades_are_those_of_the_result(recipe: em.Recipe) -> None:
@@ -172,7 +172,7 @@ def test_trades_are_those_of_the_result(recipe: em.Recipe) -> None:
         assert len(np.flatnonzero(of_position)) == len(pf.positions.values)
 
 
-@em.fewer_in_ci(30)
+@em.some(30)
 @given(em.recipes)
 @example(TROUBLE)
 def test_a_spot_account_of_the_same_orders_with_what_was_settled_has_the_same_value(recipe: em.Recipe) -> None:
@@ -194,7 +194,7 @@ def test_a_spot_account_of_the_same_orders_with_what_was_settled_has_the_same_va
          r.start_equity, within=1e-8)  # fmt: skip
 
 
-@em.fewer_in_ci(25)
+@em.some(25)
 @given(em.recipes_with(symbols=3))
 @example(TROUBLE)
 def test_legs_and_rows_of_the_account_make_the_account(recipe: em.Recipe) -> None:

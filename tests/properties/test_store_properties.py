@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from example_counts import many
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, rule
@@ -154,7 +155,9 @@ def unique(rows: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, 
     return list(seen.values())
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=many(30), deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(rows=facts(), bar=st.integers(1, N))
 def test_what_is_known_later_changes_nothing_before(rows: list[tuple[str, dict[str, Any]]], bar: int) -> None:
     opens = START // 240_000_000_000 * 240

@@ -7,7 +7,6 @@ leverage. `differences` compares two runs row by row.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+from example_counts import many
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
@@ -221,15 +221,9 @@ def recipes_with(**fixed: Any) -> st.SearchStrategy[Recipe]:
 
 
 def some(examples: int) -> settings:
-    """So many examples; a tenth of them where the compiled engine is not compiled."""
-    many = max(5, examples // 10) if numba.config.DISABLE_JIT else examples
-    return settings(max_examples=many, suppress_health_check=list(HealthCheck))
-
-
-def fewer_in_ci(examples: int) -> settings:
-    """So many examples; a third where they are the same ones every time anyway."""
-    many = examples // 3 if os.environ.get("HYPOTHESIS_PROFILE") == "ci" else examples
-    return settings(max_examples=many, suppress_health_check=list(HealthCheck))
+    """So many examples, fewer in CI; a tenth of them where the compiled engine is not compiled."""
+    number = max(5, examples // 10) if numba.config.DISABLE_JIT else many(examples)
+    return settings(max_examples=number, suppress_health_check=list(HealthCheck))
 
 
 def made(recipe: Recipe) -> tuple[Prepared, Decisions]:
