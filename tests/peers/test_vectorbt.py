@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import pytest
+from example_counts import many
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -41,7 +42,7 @@ CASH = 10_000.0
 BARS = 400
 EXACT = {"rtol": 1e-9, "atol": 1e-9}
 NO_TIERS = Venue(name="plain", contract="linear", fees=Fees(0.0, 0.0), liquidation=Liquidation())
-EXAMPLES = settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+EXAMPLES = settings(max_examples=many(40), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.fixture(scope="module")
