@@ -25,6 +25,7 @@ from backtest.report.sections import ORDER
 from backtest.report.sections.calendar import by_month, by_year
 from backtest.report.sections.capacity import participation
 from backtest.report.sections.costs import waterfall
+from backtest.report.sections.equity import drawdowns
 from backtest.report.sections.events import extremes
 from backtest.report.sections.leverage import highest_of_last
 from backtest.report.sections.rolling import rolling
@@ -301,6 +302,22 @@ def test_the_largest_moves_lie_apart() -> None:
         for first, last, move in found:
             assert (last - first, move) == (24, pytest.approx(np.log(close[last] / close[first])))
     assert extremes(close[:24], 24, 5, 1) == []
+
+
+@given(st.lists(st.integers(1, 8), min_size=1, max_size=40), st.integers(1, 8))
+def test_drawdowns_are_those_of_a_plain_loop(series: list[int], start: int) -> None:
+    expected: list[tuple[int, int, int | None]] = []
+    peak, at, low = float(start), -1, None
+    for bar, value in enumerate(series):
+        if value >= peak:
+            if low is not None:
+                expected.append((at, low, bar))
+            peak, at, low = float(value), bar, None
+        elif low is None or value < series[low]:
+            low = bar
+    if low is not None:
+        expected.append((at, low, None))
+    assert drawdowns(np.array(series, dtype=float), float(start)) == expected
 
 
 # ---- trades --------------------------------------------------------------------------------------------
