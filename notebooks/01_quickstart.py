@@ -119,7 +119,7 @@ result
 result.plot()
 
 # %% [markdown]
-# Every trade, and what it was made of. `profit` is the move of the price alone.
+# Every trade, and what it made: `profit` is after fees, funding and slippage, which stand beside it.
 
 # %%
 result.trades[["ts", "side", "entry_price", "exit_price", "profit", "fees", "funding", "hours", "why"]]
