@@ -1,4 +1,5 @@
 """The sections of a report, one module each: `section(subject)` gives what is shown, or one line that says why not.
+None: the question does not arise, and the page has no such section.
 
 To add one: write a module with `section(subject: Subject) -> Section` and put it in `ORDER`.
 """
@@ -20,18 +21,20 @@ from backtest.report.sections import (
     margin,
     notes,
     rolling,
+    strategies,
     stress,
     trades,
     verdicts,
 )
 from backtest.report.subject import Subject
 
-ORDER: tuple[Callable[[Subject], Section], ...] = (
+ORDER: tuple[Callable[[Subject], Section | None], ...] = (
     verdicts.section,
     headline.section,
     equity.section,
     costs.section,
     costs.funding,
+    strategies.section,
     margin.section,
     margin.exposure,
     calendar.section,
@@ -47,4 +50,4 @@ ORDER: tuple[Callable[[Subject], Section], ...] = (
 
 
 def sections_of(subject: Subject) -> list[Section]:
-    return [make(subject) for make in ORDER]
+    return [made for make in ORDER if (made := make(subject)) is not None]
