@@ -125,6 +125,7 @@ def sample_of(
 
 
 def check_seed(seed: Any) -> None:
+    """A seed is a whole number, 0 or more."""
     if not is_whole(seed) or seed < 0:
         raise BadInput(f"seed={seed!r}: write a whole number, 0 or more")
 

@@ -283,7 +283,7 @@ def test_options_that_mean_the_same_are_shared() -> None:
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     for name in set(re.findall(r"`(--[a-z-]+)", "\n".join(rows))) - set(EVERYWHERE):
         assert sum(name in options_of(verb) for verb in verbs()) >= 2, name
-    assert sorted(v for v in verbs() if "--json" not in options_of(v)) == ["completion", "lab", "new strategy"]
+    assert sorted(v for v in verbs() if "--json" not in options_of(v)) == ["completion", "lab"]
 
 
 def test_variables_are_all_there() -> None:
