@@ -18,7 +18,7 @@ import research_markets as rm
 import work_that_dies as work
 
 from backtest import executor as module
-from backtest.executing import lending, sending, tasks, versions
+from backtest.executing import lending, processes, sending, tasks, versions
 from backtest.executing.processes import Processes
 from backtest.executing.surviving import WorkerDied
 from backtest.executor import executor_of
@@ -96,6 +96,20 @@ def test_a_process_that_is_killed_from_outside_costs_only_time(pool: Processes) 
     os.kill(first, signal.SIGKILL)
     assert slow.result(60) > 0
     assert list(pool.map(work.double, range(4), timeout=60)) == [0, 2, 4, 6]
+
+
+def _blocked() -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="no masks of signals here")
+def test_ctrl_c_comes_to_no_process_while_it_starts_and_is_unblocked_after(pool: Processes) -> None:
+    with processes._unheard():
+        asked = "import signal; print(int(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())))"
+        said = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "1"
+    assert not _blocked()
+    assert pool.submit(_blocked).result() is False
 
 
 def test_what_waits_can_be_cancelled_and_a_closed_pool_takes_nothing() -> None:

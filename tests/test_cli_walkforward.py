@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -104,7 +106,10 @@ def test_it_is_the_walk_forward_of_the_library(cli: Cli, here: Path) -> None:
     wanted = by_hand(here)
     assert code == 0
     assert [row["length"] for row in found["folds"]] == list(wanted.folds["length"])
-    for name, value in (wanted.summary() | {"trials": 9}).items():
+    summary = wanted.summary() | {"trials": 9}
+    assert math.isnan(summary.pop("oos.dsr"))  # here nobody counted trials, and the store did
+    assert 0.0 < found["summary"]["oos.dsr"] < found["summary"]["oos.psr"]
+    for name, value in summary.items():
         assert found["summary"][name] == (None if value != value else value), name
     kept = Result.load(Path(found["folder"]) / "result")
     assert [float(v) for v in kept.equity] == [float(v) for v in wanted.result.equity]
@@ -231,6 +236,25 @@ MISTAKES: list[tuple[str, str, str]] = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('length = {low = 1, high = 5, steps = "a"}', "steps is a whole number"),
+        ('length = {low = 1, high = 5, steps = 3, log = "no"}', "log is true or false"),
+        ("length = {low = true, high = 5}", "needs its ends"),
+        ('length = [3]\n[sampling]\nmethod = "sobol"', "sobol needs count"),
+        ("length = [3]\n[sampling]\ncount = 5", "count is of a sample"),
+        ("length = [3]\n[sampling]\ncount = 5\nseed = -1\nmethod = 'random'", "seed=-1"),
+    ],
+)
+def test_ranges_and_samples_are_read_strictly(cli: Cli, here: Path, text: str, said: str) -> None:
+    head = TEXT[: TEXT.index("[vary]")]
+    (here / "wf.toml").write_text(f'{head}[vary]\n{text}\n[plan]\ntrain = "10d"\ntest = "5d"\n')
+    code, out, err = cli()
+    assert (code, out) == (2, "")
+    assert said in err
+
+
 @pytest.mark.parametrize(("old", "new", "said"), MISTAKES, ids=lambda value: str(value)[:30])
 def test_a_mistake_is_said_with_its_place(cli: Cli, here: Path, old: str, new: str, said: str) -> None:
     assert old in TEXT
@@ -256,6 +280,33 @@ def test_no_file(capsys: pytest.CaptureFixture[str], here: Path) -> None:
 
 
 # ---- killed, interrupted, twice at once -------------------------------------------------------------
+
+
+SWALLOWED = """
+import ctypes, sys, time
+from backtest import cli
+
+def stopped():
+    raise KeyboardInterrupt
+
+def verb(*tokens, **more):
+    if sys.argv[1] == "store":
+        raise RuntimeError("Query interrupted")
+    ctypes.CFUNCTYPE(None)(stopped)()  # dropped, as in a compiler that calls back
+    time.sleep(20)
+
+cli.build_app = lambda tokens: verb
+sys.exit(cli.main([]))
+"""
+
+
+@pytest.mark.parametrize("where", ["store", "compiler"])
+def test_an_interrupt_that_a_library_takes_for_itself_is_one(where: str) -> None:
+    root = str(Path(__file__).parents[1])
+    said = subprocess.run(
+        [sys.executable, "-c", SWALLOWED, where], capture_output=True, text=True, cwd=root, check=False, timeout=60
+    )
+    assert (said.returncode, said.stderr) == (130, "unwind: interrupted\n")
 
 
 def _folds(here: Path) -> list[Path]:

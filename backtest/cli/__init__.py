@@ -15,9 +15,12 @@ requirement is not met (walkforward), 130 interrupted. `UNWIND_DEBUG=1` shows tr
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from cyclopts import App, CycloptsError
 
@@ -114,12 +117,30 @@ def main(tokens: Sequence[str] | None = None) -> int:
     """Run one command line; the exit code."""
     words, talk = talk_of(list(sys.argv[1:] if tokens is None else tokens))
     try:
-        with talk:
+        with talk, _heard():
             code = _run(words)
         sys.stdout.flush()
     except BrokenPipeError:
         return _reader_left()
     return code
+
+
+@contextlib.contextmanager
+def _heard() -> Iterator[None]:
+    """A Ctrl-C that comes while a compiler calls back into Python is dropped there: it comes once more."""
+    before = sys.unraisablehook
+
+    def again(what: sys.UnraisableHookArgs) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            threading.Timer(0.05, _thread.interrupt_main).start()
+        else:
+            before(what)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _run(tokens: list[str]) -> int:
@@ -131,6 +152,10 @@ def _run(tokens: list[str]) -> int:
     except UnwindError as error:
         return _complain(str(error), error.exit_code)
     except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except RuntimeError as error:
+        if "Query interrupted" not in str(error):  # the store's own word for Ctrl-C
+            raise
         return _complain("interrupted", 130)
     except OSError as error:
         if error.filename is None or error.strerror is None:

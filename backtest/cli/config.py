@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from backtest.cli.research import Asked
+from backtest.given import is_number, is_whole
 from data.errors import BadInput, NotFound, did_you_mean
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ def read(path: Path) -> Config:
     account = dict(found.get("account", {}))
     if (method := sampling.get("method", "grid")) not in METHODS:  # said here with its line
         raise BadInput(f"{_place(path, text, 'sampling', 'method')}: {method}: {did_you_mean(method, METHODS)}")
+    if (method == "grid") == ("count" in sampling):
+        wrong = "count" if method == "grid" else "method"
+        needed = f"{method} needs count, the number of sets to try: add count = 500, say"
+        instead = 'count is of a sample: add method = "sobol", or leave it out' if method == "grid" else needed
+        raise BadInput(f"{_place(path, text, 'sampling', wrong)}: {instead}")
     return Config(
         path=path,
         asked=_asked(data),
@@ -250,8 +256,10 @@ def _span(name: str, value: Mapping[str, Any]) -> dict[str, Any]:
         if key not in usual:
             raise BadInput(f"{name}: a range has no {key}: {did_you_mean(key, usual)}")
     found = usual | dict(value)
-    if not all(isinstance(found[end], int | float) for end in ("low", "high")):
+    if not all(is_number(found[end]) for end in ("low", "high")):
         raise BadInput(f"{name}: a range needs its ends: {{low = 1, high = 5}}")
+    if not is_whole(found["steps"]) or not isinstance(found["log"], bool):
+        raise BadInput(f"{name}: of a range, steps is a whole number, and log is true or false")
     return {**found, "low": float(found["low"]), "high": float(found["high"])}
 
 

@@ -68,7 +68,7 @@ class Processes(Surviving):
 def _one() -> ProcessPoolExecutor:
     """A pool of one process, which is started here and now."""
     pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"), initializer=_begin)
-    with _STARTING, _without_script():
+    with _STARTING, _without_script(), _unheard():
         pool.submit(_nothing)
     return pool
 
@@ -76,6 +76,8 @@ def _one() -> ProcessPoolExecutor:
 def _begin() -> None:
     """Ctrl-C is for the driver: it says what is kept."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # it was begun with it blocked
 
 
 def _nothing() -> None:
@@ -84,6 +86,19 @@ def _nothing() -> None:
 
 def _do(work: bytes) -> Any:
     return pickle.loads(work)()
+
+
+@contextlib.contextmanager
+def _unheard() -> Iterator[None]:
+    """A process that is started meanwhile begins with Ctrl-C blocked: it comes to all of a terminal at once."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @contextlib.contextmanager
