@@ -190,6 +190,10 @@ def test_check_without_a_store(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert (code, out) == (2, "")
     assert "there is no store yet" in err
     assert "unwind demo" in err
+    Store(tmp_path / "empty.duckdb")
+    code, out, err = run(capsys, "check", "data", "--db", tmp_path / "empty.duckdb", "--json")
+    assert (code, out) == (2, "")
+    assert "the store is empty" in err
 
 
 def test_a_table_that_is_none_ends_with_2(db: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,9 +29,11 @@ def data(
 ) -> int:
     """Look for faults in stored data: gaps, impossible bars, stale marks, missing settlements, broken tiers.
 
-    An error makes a backtest wrong, a warning may. Exits with 1 if there are errors, else with 0.
+    An error makes a backtest wrong, a warning may. Exits with 1 if there are errors, with 2 if there is
+    nothing to look at, else with 0.
     """
     from data import quality
+    from data.status import status
 
     if rules:
         print_json(quality.rules()) if as_json else print_table(quality.rules())
@@ -40,6 +42,8 @@ def data(
     if store is None:
         raise NotFound(f"there is no store yet: {db}. {HOW_TO_FILL}")
     findings = quality.check(store, venue, symbol, table)
+    if not findings and not status(store):
+        raise NotFound(f"the store is empty: {db}. {HOW_TO_FILL}")
     if as_json:
         print_json(findings)
     else:
