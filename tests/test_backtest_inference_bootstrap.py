@@ -178,6 +178,17 @@ def test_copies_and_trials_that_never_trade() -> None:
     idle = np.column_stack([np.zeros(96), r + 0.01, np.zeros(96)])
     assert set(inf.pbo(idle, 6).chosen.tolist()) == {1}
     assert inf.pbo(r[:95].repeat(2, axis=1), 6).cut_off == 5
+    assert inf.pbo(np.zeros((60, 3)), 6).pbo == 1.0  # nobody traded: no choice is better than another
+
+
+def test_a_trial_that_stood_still_in_the_other_half_is_the_worst_there() -> None:
+    r = noise(3, 80, 4)
+    r[:40, 0] = np.abs(r[:40, 0]) + 0.01  # by far the best at first, and nothing afterwards
+    r[40:, 0] = 0.0
+    found = inf.pbo(r, 2)
+    assert found.chosen[0] == 0
+    assert found.outside[0] == -np.inf
+    assert found.logits[0] == pytest.approx(math.log(1 / 4))  # w = 1 / 5
 
 
 def test_what_cannot_be_cut_says_why() -> None:

@@ -55,7 +55,10 @@ def trials_of(values: npt.ArrayLike) -> Trials:
     Variance with ddof 1; 0 for one trial. Trials without a spread, or whose ratio is NaN, count, and are left out of
     the variance: they were looked at.
     """
-    found = np.asarray(values, dtype=np.float64)
+    try:
+        found = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise BadInput("trials: give an array of numbers") from None
     if found.ndim == 2:
         r = table(found)
         sharpes = np.array([metrics.sharpe(np.ascontiguousarray(column), 1.0) for column in r.T])

@@ -71,6 +71,8 @@ def haircut_sharpe(
     """
     if not n > 1:
         raise BadInput(f"n={n!r}: write two returns or more")
+    if not per_year > 0.0:
+        raise BadInput(f"per_year={per_year!r}: write how many returns a year has, such as 12")
     count = whole("trials", trials, 1)
     t_dist = library("scipy.stats").t
     annual = sharpe * autocorrelation_factor(rho, per_year)

@@ -86,7 +86,8 @@ def pbo(returns: npt.ArrayLike, blocks: int = 16, metric: Metric = "sharpe") -> 
         best = np.argmax(seen, axis=1)
         rows = np.arange(len(best))
         own = unseen[rows, best]
-        near = np.abs(unseen - own[:, None]) <= SAME * np.abs(own)[:, None]
+        with np.errstate(invalid="ignore"):  # one without the measure is equal to its like alone
+            near = np.abs(unseen - own[:, None]) <= SAME * np.abs(np.where(np.isfinite(own), own, 0.0))[:, None]
         near |= unseen == own[:, None]
         lower = (unseen < own[:, None]) & ~near
         w = (lower.sum(axis=1) + (near.sum(axis=1) + 1.0) / 2.0) / (r.shape[1] + 1.0)
