@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -132,12 +133,20 @@ def test_the_calls_of_events_run_on_a_market_with_unwinds(monkeypatch: pytest.Mo
     assert len(names["found"]) > 10
 
 
+def its_store(monkeypatch: pytest.MonkeyPatch, db: Path) -> None:
+    """A verb looks for its store when it is loaded, and a test before may have loaded it: each is loaded anew."""
+    monkeypatch.setenv("UNWIND_DB", str(db))
+    verbs = [*VERBS, *(verb for _, group in GROUPS.values() for verb in group)]
+    for module in {target.partition(":")[0] for _, target, _ in verbs}:
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+
 def test_the_query_and_the_lake_of_the_data_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     db = stored_markets.stored(tmp_path, days=3)
-    monkeypatch.setenv("UNWIND_DB", str(db))
+    its_store(monkeypatch, db)
     (query,) = doc_pages.blocks("data", "sql")
     assert Store(db).query(query.text).to_pylist()[0]["inserted"] > 0
     (lake,) = doc_pages.blocks("data", "sh")
@@ -205,7 +214,7 @@ def test_the_strategy_of_the_page_is_written_and_checked(
 ) -> None:
     """The checks on a small store: without one they make a market of six coins."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UNWIND_DB", str(stored_markets.stored(tmp_path, days=20)))
+    its_store(monkeypatch, stored_markets.stored(tmp_path, days=20))
     (block,) = doc_pages.blocks("extending", "sh")
     for line in block.text.splitlines():
         words = shlex.split(line)[1:] + ["--symbols", stored_markets.SYMBOL] * (" check " in line)
@@ -298,7 +307,7 @@ def test_exit_codes_are_those_that_the_page_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UNWIND_DB", str(tmp_path / "none.duckdb"))
+    its_store(monkeypatch, tmp_path / "none.duckdb")
     wrong = {"id": "x", "venue": "bybit", "contract": "linear", "kind": "bankruptcy_price", "source": "mine",
              "inputs": {"side": "long", "entry_price": 10000, "leverage": 50},
              "expected": {"bankruptcy_price": 9700}}  # fmt: skip
@@ -327,7 +336,7 @@ def test_the_script_of_the_command_line_page_runs(
     archive: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("UNWIND_DB", str(tmp_path / "mine.duckdb"))
+    its_store(monkeypatch, tmp_path / "mine.duckdb")
     monkeypatch.setitem(os.environ, "no_proxy", "*")
     (block,) = doc_pages.blocks("cli", "sh")
     for line in block.text.splitlines():

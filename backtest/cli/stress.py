@@ -11,6 +11,7 @@ from cyclopts import Parameter
 
 from backtest.cli.options import Db, Json, default_db, print_json, print_table
 from backtest.cli.stored import HOW_TO_FILL, existing
+from backtest.cli.talk import is_quiet
 from data.errors import BadInput, NotFound
 
 if TYPE_CHECKING:
@@ -159,7 +160,8 @@ def _start(state: State, hit: Hit, market: Market | None, rules: Rules) -> Machi
     policy, depth, venue = _policy(rules), rules.depth or None, rules.venue or None
     if market is None:
         world = World(crowd=Crowd(accounts=state.accounts), policy=policy)
-        print(f"a crowd of {state.accounts:,} accounts gathers ...", file=sys.stderr)
+        if not is_quiet():
+            print(f"a crowd of {state.accounts:,} accounts gathers ...", file=sys.stderr)
         return prepared(world, venue, None, depth, state.seed)
     moment = state.at or hit.replay.partition("..")[0] or None
     return prepared(market, venue, policy, depth, state.seed, at=moment, accounts=state.accounts)
