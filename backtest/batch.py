@@ -10,7 +10,7 @@ and of one part a thread.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 HOUR = 3_600_000_000_000
+FEATURE_BYTES = 256 << 20  # of features that a job may hold
 MOST_AT_A_TIME = 128  # sets that a thread walks together: their states stay in its cache
 
 
@@ -77,12 +78,31 @@ class Batch:
         self.sources = {} if sources is None else sources  # texts of `decide` that were found
         self._stages: dict[tuple[int, tuple[int, int]], run.Stage] = {}
 
-    def job(self, sets: Sequence[Strategy]) -> Job:
+    def job(self, sets: Sequence[Strategy], most: int | None = None) -> Job:
         several = len(self.market.symbols) > 1
         made, self.made = self.made, None
         return job_of(
-            self.market, sets, several=several, jit=True, history=self.history, made=made, sources=self.sources
+            self.market,
+            sets,
+            several=several,
+            jit=True,
+            history=self.history,
+            made=made,
+            sources=self.sources,
+            most=most,
         )
+
+    def jobs(self, sets: Sequence[Strategy]) -> Iterator[Job]:
+        """All of them, in as many jobs as keep what is held of features within FEATURE_BYTES.
+
+        Which parameters features are made from may depend on their values, so how many there are is known only when
+        they are asked for.
+        """
+        left = list(sets)
+        while left:
+            job = self.job(left, FEATURE_BYTES)
+            yield job
+            left = left[len(job.strategies) :]
 
     def stage(self, delay: int, books: tuple[int, int] = (0, 0)) -> run.Stage:
         key = delay, books
@@ -99,15 +119,17 @@ class Batch:
         sketched: bool = False,
     ) -> Walked:
         """All of them, on so many threads."""
-        job = self.job(sets)
-        threads = threads or cores()
-        parts = parts_of(len(sets), threads, at_a_time)
-        if threads == 1 or len(parts) == 1:
-            done = [self.part(job, part, sketched) for part in parts]
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                done = [f.result() for f in self.submit(pool, job, parts, sketched)]
-        return joined(done, job.source)
+        threads, source = threads or cores(), ""
+        done: list[tuple[Floats, Any]] = []
+        for job in self.jobs(sets):
+            source = job.source
+            parts = parts_of(len(job.strategies), threads, at_a_time)
+            if threads == 1 or len(parts) == 1:
+                done += [self.part(job, part, sketched) for part in parts]
+            else:
+                with ThreadPoolExecutor(threads) as pool:
+                    done += [f.result() for f in self.submit(pool, job, parts, sketched)]
+        return joined(done, source)
 
     def submit(
         self, pool: Executor, job: Job, parts: Sequence[slice], sketched: bool = False

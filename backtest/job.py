@@ -104,11 +104,13 @@ def job_of(
     history: Market | None = None,
     made: Made | None = None,
     sources: dict[Binding, Source] | None = None,
+    most: int | None = None,
 ) -> Job:
     """`history`: the same market with bars before it, which features may look back to. Warm-up shrinks by them.
 
     `made`: features that were asked for already, of a strategy of this class on that market. `sources`: texts of
-    `decide` that were found already: a text is looked for once, as long as they are kept.
+    `decide` that were found already: a text is looked for once, as long as they are kept. `most`: bytes of features
+    after which the rest of the sets is left for another job.
     """
     from backtest.decide import bind, compilable, compile_decide
     from backtest.features import reserved_of
@@ -128,6 +130,9 @@ def job_of(
     declared = [(place, name) for place, name in enumerate(RESERVED) if name in strategies[0].declared()]
     of_group: dict[int, tuple[list[float], dict[int, int]]] = {}  # columns of its features, and of reserved ones
     for row, one in enumerate(strategies):
+        if most is not None and row and groups.bytes >= most:
+            strategies, reserved = strategies[:row], reserved[:row]
+            break
         given = one.parameters
         group, features = groups.of(one, given)
         if group not in of_group:
@@ -201,6 +206,7 @@ class _Groups:
     def __init__(self, view: Market, lead: int, *, kept: bool) -> None:
         self.view, self.lead, self.kept = view, lead, kept
         self.made: list[dict[str, Floats]] = []
+        self.bytes = 0
         self.known: dict[tuple[str, ...], dict[tuple[Value, ...], int]] = {}  # names, values -> number
 
     def of(self, one: Strategy, given: dict[str, Value]) -> tuple[int, dict[str, Floats]]:
@@ -224,6 +230,7 @@ class _Groups:
             self.kept
         ):  # the next set may be asked before these are read, and the user may fill one array again and again
             arrays = {name: values.copy() for name, values in arrays.items()}
+        self.bytes += sum(values.nbytes for values in arrays.values())
         names = tuple(sorted(used))
         number = len(self.made)
         self.made.append(arrays)

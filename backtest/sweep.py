@@ -29,7 +29,7 @@ import numpy.typing as npt
 
 from backtest import metrics, space, trials
 from backtest.account import Account
-from backtest.batch import Batch, Walked, parts_of
+from backtest.batch import FEATURE_BYTES, Batch, Walked, parts_of
 from backtest.costs import Costs
 from backtest.features import features_of
 from backtest.given import is_whole
@@ -54,7 +54,6 @@ Floats = npt.NDArray[np.float64]
 Method = Literal["grid", "random", "sobol", "optuna"]
 
 METHODS = ("grid", "random", "sobol", "optuna")
-FEATURE_BYTES = 256 << 20  # of features that a chunk may hold
 MOST_IN_A_CHUNK = 4096  # sets
 MOST_ELSEWHERE = 1 << 16  # sets that an executor's chunks are cut from
 ENOUGH = 32  # sets a thread that share features: more of them together are hardly faster
@@ -215,12 +214,12 @@ class Walker:
         waiting: tuple[list[Strategy], list[Future[tuple[Floats, Any]]]] | None = None
         try:
             for chunk in chunks_of(self.batch, sets, enough=ENOUGH * self.threads):
-                job = self.batch.job(chunk)  # while the chunk before is being walked
-                self.source = job.source
-                futures = self.batch.submit(pool, job, parts_of(len(chunk), self.threads), sketched=True)
-                if waiting is not None:
-                    self._take(*waiting)
-                waiting = chunk, futures
+                for job in self.batch.jobs(chunk):  # while the one before is being walked
+                    self.source, some = job.source, list(job.strategies)
+                    futures = self.batch.submit(pool, job, parts_of(len(some), self.threads), sketched=True)
+                    if waiting is not None:
+                        self._take(*waiting)
+                    waiting = some, futures
             if waiting is not None:
                 self._take(*waiting)
         finally:

@@ -59,6 +59,39 @@ def test_features_are_made_once_for_each_length(monkeypatch: pytest.MonkeyPatch)
     pd.testing.assert_frame_equal(a, b, check_exact=True)
 
 
+class Fickle(Follow):  # type: ignore[misc, valid-type]
+    """Which parameters its features are made from depends on their values: the first set says too little."""
+
+    def features(self, market: Any) -> dict[str, Any]:
+        made = dict(super().features(market))
+        if self.length > 6:
+            scale = 1.0 + self.band
+            made = {name: values * scale for name, values in made.items()}
+        return made
+
+
+def test_no_job_holds_more_features_than_it_may_whatever_they_are_made_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    from backtest import batch
+
+    whole = sweep(Fickle, rm.market(), GRID, **TERMS)
+    one_group = whole.market.close.nbytes * len(Fickle().features(whole.market))
+    monkeypatch.setattr(batch, "FEATURE_BYTES", 2 * one_group)
+    held: list[int] = []
+    real = batch.job_of
+
+    def watched(*given: Any, **more: Any) -> Any:
+        job = real(*given, **more)
+        held.append(job.sets.features.nbytes)
+        return job
+
+    monkeypatch.setattr(batch, "job_of", watched)
+    parts = sweep(Fickle, rm.market(), GRID, **TERMS)
+    assert np.array_equal(parts.values, whole.values, equal_nan=True)
+    assert len(held) > 3
+    assert max(held) <= 2 * one_group
+    assert np.array_equal(batch.Batch(rm.market(), **TERMS).walk(whole.strategies).table, whole.values, equal_nan=True)
+
+
 def test_threads_change_nothing() -> None:
     one, two = (sweep(Follow, rm.market(), GRID, threads=threads, **TERMS) for threads in (1, 3))
     assert np.array_equal(one.values, two.values, equal_nan=True)
@@ -150,11 +183,11 @@ def test_an_interrupt_keeps_what_is_done(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "MOST_IN_A_CHUNK", 4)
     real, calls = module.Batch.job, []
 
-    def job(self: Any, sets: Any) -> Any:
+    def job(self: Any, sets: Any, most: Any = None) -> Any:
         calls.append(len(sets))
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return real(self, sets)
+        return real(self, sets, most)
 
     monkeypatch.setattr(module.Batch, "job", job)
     found = sweep(Follow, rm.market(), GRID, **TERMS)
