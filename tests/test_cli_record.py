@@ -149,3 +149,14 @@ def test_the_query_of_the_page_finds_each_message(venues: Venues, db: Path) -> N
     rows = Store(db).query(query).to_pylist()
     assert len(rows) == 10
     assert all(str(pd.Timestamp(r["ts"]).value // 1_000_000) in r["payload"] for r in rows)
+
+
+def test_without_ccxt_nothing_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ccxt", None)
+    assert main(["record", "--venue", "binance", "--db", str(tmp_path / "mine.duckdb")]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "unwind: recording needs ccxt: pip install 'unwind[exchanges]'\n"
+    assert not list(tmp_path.iterdir())

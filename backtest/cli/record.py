@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import signal
 import sys
@@ -13,6 +14,7 @@ from cyclopts import Parameter
 
 from backtest.cli.options import Db, Json, default_db
 from data import clock
+from data.errors import BadInput
 
 if TYPE_CHECKING:
     from data.recording.plan import Plan
@@ -77,6 +79,8 @@ def record(
         for_s=_seconds(duration) if duration else None,
         gateway=pacing.gateway,
     )
+    if importlib.util.find_spec("ccxt") is None:  # before anything is announced or made
+        raise BadInput("recording needs ccxt: pip install 'unwind[exchanges]'")
     _announce(plan, as_json)
     status = run(plan, _say_json if as_json else _say, (signal.SIGINT, signal.SIGTERM))
     (_say_json if as_json else _say)(status)
