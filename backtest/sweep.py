@@ -528,7 +528,7 @@ class Sweep:
         try:
             from scipy.spatial import cKDTree
         except ImportError:
-            raise NotFound("neighbourhoods need scipy: pip install 'unwind[research]'") from None
+            raise NotFound("neighbourhoods need scipy: pip install scipy") from None
         where = self.steps()
         many = int(np.prod([len(set(column)) for column in where.T]))
         if many <= 2 * len(self):  # a grid, or most of one

@@ -36,7 +36,7 @@ import numpy.typing as npt
 
 from backtest.origin import source_of as source_of
 from data import clock
-from data.errors import BadInput, NotThisFormat
+from data.errors import BadInput, NotThisFormat, StoreNotWritable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -137,8 +137,18 @@ class Register:
         """One simulation."""
         self._line(RUNS, row)
 
+    def _made(self) -> None:
+        """A trial that could not be noted would not count, so nothing is run where that is so."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = error.strerror or str(error)
+            raise StoreNotWritable(
+                f"{self.folder}: trials cannot be noted there ({why}): copy the store to where you can write"
+            ) from error
+
     def _line(self, name: str, row: Mapping[str, Any]) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._made()
         text = json.dumps(row, separators=(",", ":"), allow_nan=True) + "\n"
         handle = os.open(self.folder / name, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
@@ -152,7 +162,7 @@ class Register:
 
     def add(self, frame: pl.DataFrame) -> None:
         """A batch of sets: written aside, then named, so that a reader sees all of it or nothing."""
-        self.folder.mkdir(parents=True, exist_ok=True)
+        self._made()
         name = f"batch-{time.time_ns()}-{uuid.uuid4().hex[:8]}"
         aside = self.folder / f".{name}"
         frame.write_parquet(aside, compression="zstd")

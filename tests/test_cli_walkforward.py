@@ -411,7 +411,10 @@ def test_the_example_names_every_key_and_its_default(capsys: pytest.CaptureFixtu
 
 
 def _with(text: str, line: str, key: str) -> str:
-    return text.replace(line, key)
+    """A count is one of a sample: it comes with its method."""
+    return text.replace(line, key).replace(
+        'method = "grid"', 'method = "sobol"' if "count" in key else 'method = "grid"'
+    )
 
 
 @pytest.mark.slow

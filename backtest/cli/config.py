@@ -118,8 +118,14 @@ def _text(path: Path) -> str:
         there = [one.name for one in path.parent.glob("*.toml")] if path.parent.is_dir() else []
         hint = did_you_mean(path.name, there) if there else "`unwind walkforward --example > mine.toml` writes one"
         raise NotFound(f"there is no file {path}: {hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(f"{path} cannot be read: {error}") from None
+    except IsADirectoryError:
+        raise BadInput(
+            f"{path} is a folder: name the TOML file, or make a page of it with `unwind report {path}`"
+        ) from None
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise BadInput(f"{path} cannot be read: it is no text in UTF-8") from None
 
 
 def _from_here(path: Path, name: str) -> str:
