@@ -16,7 +16,8 @@ import numpy.typing as npt
 from backtest import metrics, space, splits
 from backtest.batch import Batch
 from backtest.plan import Plan, Window
-from backtest.resuming import claim, put
+from backtest.putting import put
+from backtest.resuming import claim
 from backtest.strategy import Strategy
 from backtest.sweep import BETTER, Sweep, Walker, count_of_sets, swept
 from data.errors import BadInput, NotThisFormat, did_you_mean

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from backtest import metrics, trials
 from backtest.executing.versions import source_hash
 from backtest.job import job_of
+from backtest.putting import put
 from backtest.strategy import Strategy
 from data.errors import BadInput, NotThisFormat
 
@@ -52,14 +53,6 @@ def identity(batch: Batch, base: Strategy) -> str:
         "markets": [one.hash if one is not None else "" for one in (batch.market, batch.history, batch.detail)],
     }
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def put(path: Path, content: bytes) -> None:
-    """Written aside, then named: there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_bytes(content)
-    aside.replace(path)
 
 
 def claim(head: Path, identity: str, what: str) -> None:

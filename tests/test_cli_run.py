@@ -341,7 +341,7 @@ def test_results_kept_at_once_leave_one_whole_folder(cli: Cli, tmp_path: Path, i
 def test_a_text_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreNotWritable, match="cannot be written"):
-        results.write_text(tmp_path / "file" / "under.json", "{}")
+        results.write_json(tmp_path / "file" / "under.json", {})
 
 
 def test_an_account_of_a_file_may_have_pairs_and_modes() -> None:

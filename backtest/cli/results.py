@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from backtest.putting import put
 from data.errors import StoreNotWritable
 
 if TYPE_CHECKING:
@@ -39,18 +39,8 @@ def keep(result: Result, folder: Path) -> Path:
     return result.save(folder)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Written aside and then named: a reader sees all of it or what was there before."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise StoreNotWritable(f"{path}: cannot be written: {error.strerror or error}") from None
-
-
 def write_json(path: Path, value: object) -> None:
     from backtest.cli.options import as_plain
 
-    write_text(path, json.dumps(as_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    text = json.dumps(as_plain(value), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    put(path, text.encode("utf-8"))

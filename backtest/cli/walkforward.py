@@ -13,6 +13,7 @@ from cyclopts import Parameter
 from backtest.cli import talk
 from backtest.cli.options import Json, default_db, print_json, print_table
 from backtest.cli.sweep import Working
+from backtest.putting import put
 from data.errors import BadInput
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def _said(
     facts = _facts(found, read)
     met = _met(facts["summary"], clauses)
     results.keep(found.result, folder / "result")
-    results.write_text(folder / "config.toml", read.path.read_text(encoding="utf-8"))
+    put(folder / "config.toml", read.path.read_bytes())
     page = pages.of_forward(found, folder=folder).write(report) if report is not None else None
     facts |= {"requirements": met, "met": all(one["met"] for one in met), "folder": folder, "report": page}
     results.write_json(folder / "summary.json", facts)

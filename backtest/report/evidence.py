@@ -22,6 +22,7 @@ from backtest.inference.bootstrap import Interval
 from backtest.inference.montecarlo import Ruin
 from backtest.inference.robust import RandomEntry, Rerun
 from backtest.inference.summary import Line, Verdict
+from backtest.putting import put
 from backtest.trials import Count
 from data.errors import NotThisFormat
 
@@ -76,11 +77,7 @@ class Evidence:
 
     def save(self, folder: Path) -> Path:
         """Beside a result, in its folder."""
-        path = folder / FILE
-        aside = path.with_suffix(".part")
-        aside.write_text(json.dumps(self.as_plain()), encoding="utf-8")  # NaN and Infinity as Python writes them
-        aside.replace(path)
-        return path
+        return put(folder / FILE, json.dumps(self.as_plain()).encode())  # NaN and Infinity as Python writes them
 
     @classmethod
     def load(cls, folder: Path) -> Evidence | None:

@@ -19,8 +19,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from backtest.putting import put
 from backtest.report.parts import Page
-from data.errors import StoreNotWritable, UnwindError
+from data.errors import UnwindError
 
 WEB = Path(__file__).parent / "web"
 
@@ -65,16 +66,8 @@ def html(page: Page) -> str:
 
 
 def write(path: str | Path, text: str) -> Path:
-    """Written aside and then named: a reader sees all of it or what was there before."""
-    path = Path(path)
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(text, encoding="utf-8")
-        aside.replace(path)
-    except OSError as error:
-        raise StoreNotWritable(f"{path}: cannot be written: {error.strerror or error}") from None
-    return path
+    """The page as a file; its folder is made."""
+    return put(Path(path), text.encode("utf-8"))
 
 
 def packed(value: Any) -> str:
